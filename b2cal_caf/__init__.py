@@ -1,0 +1,1 @@
+"""The embedded Calibration and Alignment Framework: collectors, algorithms, checkpoints and the runner."""

@@ -1,0 +1,344 @@
+"""The ports: what the platform asks of the world outside, one abstract class each.
+
+Adapters live in ``resources``; every adapter and every fake of a port passes the same contract tests. All times are UTC.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from b2cal_core.buckets import Bucket
+from b2cal_core.campaigns import Campaign
+from b2cal_core.jobs import JobSpec, JobState
+from b2cal_core.payloads import GlobalTag, LocalPayload, Payload, Resolved, TagState
+from b2cal_core.publishing import TagIov, UpdateMode, UpdatePlan
+from b2cal_core.ranges import ExpRun, IoV
+from b2cal_core.runs import RunRecord
+from b2cal_core.settings import Catalogue
+from b2cal_core.verdicts import SignOff
+
+
+class BatchBackend(ABC):
+    """A place that runs collector and other batch jobs."""
+
+    @abstractmethod
+    def submit(self, specs: Sequence[JobSpec]) -> tuple[str, ...]:
+        """Hand the jobs over in one call and return their native ids, in order; a key asked for twice is run once.
+
+        Raises:
+            BackendError: nothing was submitted.
+        """
+
+    @abstractmethod
+    def poll(self, ids: Sequence[str]) -> Mapping[str, JobState]:
+        """The state of every id, also of ids a former process submitted; an id it cannot tell about is ``unknown``."""
+
+    @abstractmethod
+    def wait(self, ids: Sequence[str], timeout: float) -> Mapping[str, JobState]:
+        """Like ``poll``, after at least one of the jobs ended or ``timeout`` seconds passed."""
+
+    @abstractmethod
+    def cancel(self, ids: Sequence[str]) -> None:
+        """End the jobs that have not ended; when it returns they no longer run. Unknown ids are passed over."""
+
+
+class CafObserver(ABC):
+    """Hears what happens during long work; must return quickly and must not raise."""
+
+    @abstractmethod
+    def state(self, calibration: str, state: str, iteration: int) -> None:
+        """A CAF calibration entered a state."""
+
+    @abstractmethod
+    def jobs(self, calibration: str, counts: Mapping[str, int]) -> None:
+        """How many batch jobs of a calibration stand where: ``submitted``, ``running``, ``completed``, ``failed``, ``cached``."""
+
+    @abstractmethod
+    def log(self, message: str) -> None:
+        """A line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class CafRequest:
+    """One prompt calibration to be run; the fields are those of ``b2caf-prompt-run``'s two JSON files.
+
+    Attributes:
+        directory: the request's own working directory; the same directory is the same request, resumed.
+        script: file with ``settings`` and ``get_calibrations``.
+        database_chain: global tags, the last one has the highest priority.
+        requested_iov: the bucket, closed at both ends.
+        input_data: input name to (file, run) pairs; a directory stands for every ``*.root`` in it.
+    """
+
+    directory: Path
+    script: Path
+    database_chain: tuple[str, ...]
+    requested_iov: IoV
+    input_data: Mapping[str, tuple[tuple[Path, ExpRun], ...]]
+    expert_config: Mapping[str, Any] = field(default_factory=dict)
+    backend_args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectedSummary:
+    """What collection amounted to, for people and for the cache's account.
+
+    Attributes:
+        events: events read per run, over all collections of the first iteration.
+        rejected: file name to the reason it was left out.
+        jobs: sub-jobs run, in all iterations; ``cached``: sub-jobs whose output was found in the cache.
+    """
+
+    files: int = 0
+    events: Mapping[ExpRun, int] = field(default_factory=dict)
+    jobs: int = 0
+    cached: int = 0
+    rejected: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CafResult:
+    """How a request ended.
+
+    Attributes:
+        states: CAF calibration to its last state: ``completed``, ``failed`` or ``skipped`` (a dependency failed).
+        databases: CAF calibration to the directory of its exported ``database.txt``; only those with ``save_payloads``.
+        errors: CAF calibration to one clear sentence, for those that failed.
+        seconds: wall time in ``collect`` and ``algorithms``; nothing for what was already done.
+        resumed: everything had been done before, nothing was run.
+    """
+
+    states: Mapping[str, str]
+    databases: Mapping[str, Path]
+    errors: Mapping[str, str]
+    collected: CollectedSummary
+    seconds: Mapping[str, float]
+    iterations: Mapping[str, int]
+    resumed: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether every calibration of the script is completed."""
+        return all(state == "completed" for state in self.states.values())
+
+
+class Caf(ABC):
+    """Runs one prompt calibration script to its end."""
+
+    @abstractmethod
+    def run(self, request: CafRequest, observer: CafObserver) -> CafResult:
+        """Run, or resume, the request; blocking and idempotent for one request directory.
+
+        Raises:
+            ConfigurationError: the script cannot be used as it is (the message says why and who mends it).
+            DataError: the input as a whole cannot be used.
+            BackendError: the batch system failed; asking again resumes.
+        A calibration that fails is no exception: it is in the result, and what does not depend on it is completed.
+        """
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Make a ``run`` in another thread end soon, its batch jobs cancelled; it then raises ``BackendError``."""
+
+
+@dataclass(frozen=True, slots=True)
+class CdstRequest:
+    """Reconstruction of a bucket's raw files with the constants of a chain of tags (last has the highest priority)."""
+
+    directory: Path
+    runs: tuple[RunRecord, ...]
+    database_chain: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CdstResult:
+    """The runs, each with its cDST files only; input files left out with the reason; wall seconds spent."""
+
+    runs: tuple[RunRecord, ...]
+    rejected: Mapping[str, str]
+    seconds: float
+    jobs: int = 0
+    cached: int = 0
+
+
+class CdstProducer(ABC):
+    """Makes cDST files from raw files."""
+
+    @abstractmethod
+    def produce(self, request: CdstRequest, observer: CafObserver) -> CdstResult:
+        """Produce, or resume, the request; a file whose raw data and constants are unchanged is not made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationRequest:
+    """One validation script to be run on what a CAF request left behind.
+
+    Attributes:
+        directory: where plots and ``figures.json`` go.
+        job_path: the directory of the CAF request.
+        previous: directory with a ``database.txt`` of the payloads valid before the bucket, to compare with; or none.
+    """
+
+    directory: Path
+    script: Path
+    job_path: Path
+    requested_iov: IoV
+    expert_config: Mapping[str, Any]
+    previous: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a conditions database can promise."""
+
+    atomic_batch: bool
+    per_tag_rights: bool
+    server_revisions: bool
+    cache_delay_seconds: float = 0.0
+
+
+class ConditionsDB(ABC):
+    """Global tags and payloads. Absent is ``None`` or an empty answer; every failure raises ``BackendError``."""
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What this database can promise."""
+
+    @abstractmethod
+    def get_tag(self, name: str) -> GlobalTag | None:
+        """The tag, or ``None`` when there is none of that name."""
+
+    @abstractmethod
+    def list_tags(self, pattern: str = "*") -> tuple[GlobalTag, ...]:
+        """Tags whose name matches the shell pattern, by name."""
+
+    @abstractmethod
+    def create_tag(self, name: str, description: str = "", *, type: str = "DEV") -> GlobalTag:  # noqa: A002 (the database's word)
+        """Make an OPEN tag; one that exists already raises ``ConflictError``."""
+
+    @abstractmethod
+    def set_state(self, name: str, *, expected: TagState, new: TagState) -> GlobalTag:
+        """Change the state; ``ConflictError`` when the tag is not in ``expected`` or may not go to ``new``."""
+
+    @abstractmethod
+    def list_iovs(self, tag: str, within: IoV | None = None) -> tuple[TagIov, ...]:
+        """All payload links of a tag, ids included, by name, start and revision; an unknown tag raises."""
+
+    @abstractmethod
+    def put_payload(self, name: str, file: Path) -> Payload:
+        """Store the file's content; the same name and content again gives the payload that exists."""
+
+    @abstractmethod
+    def find_payloads(self, wanted: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Payload]:
+        """(name, md5) to payload, for those that exist."""
+
+    @abstractmethod
+    def payload_file(self, payload: Payload) -> Path:
+        """A readable file with the payload's content, its checksum verified; ``IntegrityError`` when it is damaged."""
+
+    @abstractmethod
+    def payload(self, name: str, revision: int) -> Payload | None:
+        """The payload of that revision, or ``None``."""
+
+    @abstractmethod
+    def replace_iovs(self, tag: str, names: Iterable[str], payloads: Sequence[LocalPayload]) -> tuple[TagIov, ...]:
+        """Give an OPEN tag these payloads for these names, in one transaction; what it had of the names is dropped.
+
+        Raises:
+            ConflictError: the tag is not OPEN, or two IoVs of one name overlap; nothing was changed.
+        """
+
+    @abstractmethod
+    def resolve(self, chain: Sequence[str], run: ExpRun, names: Iterable[str] | None = None) -> Mapping[str, Resolved]:
+        """The payload of every name valid in the run; the LAST tag of ``chain`` has the highest priority.
+
+        Raises:
+            DataError: one of ``names`` is found in no tag; the message names it, the run and the chain.
+        """
+
+    @abstractmethod
+    def fingerprint(self, tag: str) -> str:
+        """A hash of the tag's state and content: equal exactly when both are."""
+
+    @abstractmethod
+    def apply(self, plan: UpdatePlan, *, target: str, fingerprint: str, author: str, reason: str) -> tuple[TagIov, ...]:
+        """Apply the plan to a RUNNING tag in one transaction, and return the tag's content as read back.
+
+        Raises:
+            ConflictError: the target's fingerprint is no longer the one given; nothing was changed.
+        """
+
+    @abstractmethod
+    def plan(self, target: str, staging: str, first_run: ExpRun, mode: UpdateMode) -> tuple[UpdatePlan, str]:
+        """The plan that brings ``staging`` into ``target``, and the target's fingerprint it was made from."""
+
+    @abstractmethod
+    def export(self, chain: Sequence[str], directory: Path, *, within: IoV, names: Iterable[str] | None = None) -> Path:
+        """Write what ``chain`` (last has the highest priority) resolves to in ``within`` as a testing payload storage.
+
+        Returns:
+            The ``database.txt`` in ``directory``; the payload files lie beside it.
+        """
+
+
+class RunRegistry(ABC):
+    """The list of the detector's runs."""
+
+    @abstractmethod
+    def add(self, records: Iterable[RunRecord]) -> int:
+        """Register runs, or bring known ones up to date; returns how many were new or changed. Idempotent."""
+
+    @abstractmethod
+    def changes(self, cursor: int, limit: int = 1000) -> tuple[tuple[RunRecord, ...], int]:
+        """Runs registered or changed after ``cursor`` (0: from the beginning), oldest change first, and the new cursor."""
+
+    @abstractmethod
+    def runs(self, within: IoV | None = None) -> tuple[RunRecord, ...]:
+        """The runs in ``within``, ends included, in order."""
+
+
+class CampaignStore(ABC):
+    """Campaigns, the catalogues they use, and the book of their buckets."""
+
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """The campaigns, by name."""
+
+    @abstractmethod
+    def campaign(self, name: str) -> Campaign:
+        """The campaign; ``ConfigurationError`` when there is none or its file is not valid."""
+
+    @abstractmethod
+    def save_campaign(self, text: str) -> Campaign:
+        """Check a campaign's YAML text and keep it."""
+
+    @abstractmethod
+    def catalogue(self, release: str) -> Catalogue:
+        """The catalogue of a release; ``ConfigurationError`` when there is none."""
+
+    @abstractmethod
+    def scripts(self, release: str) -> Path:
+        """The directory with the scripts of a release."""
+
+    @abstractmethod
+    def buckets(self, campaign: str) -> tuple[Bucket, ...]:
+        """The campaign's buckets in order."""
+
+    @abstractmethod
+    def add_bucket(self, campaign: str, bucket: Bucket, *, closed_by: str) -> Bucket:
+        """Book a bucket; the same one again is harmless, one that overlaps another raises ``ConflictError``."""
+
+
+class SignOffLog(ABC):
+    """The append-only log of decisions."""
+
+    @abstractmethod
+    def record(self, decision: SignOff) -> None:
+        """Append a decision."""
+
+    @abstractmethod
+    def decisions(self, campaign: str, bucket: str | None = None, calibration: str | None = None) -> tuple[SignOff, ...]:
+        """Decisions in the order they were logged."""

@@ -1,0 +1,87 @@
+"""What is known of a detector run, and which of its files a calibration gets."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from b2cal_core.filters import is_selected
+from b2cal_core.ranges import ExpRun, IoV
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One file of one run.
+
+    Attributes:
+        path: absolute path.
+        tag: data tag, a value of the filter taxonomy.
+        data_format: ``raw``, ``cdst``, ``mdst`` or ``udst``.
+        events: entries in the file; 0 is possible and such a file is never calibrated with.
+        size: bytes.
+        checksum: SHA-256 of the content, lower-case hex.
+    """
+
+    path: str
+    tag: str
+    data_format: str
+    events: int
+    size: int
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as the registry knows it; ``started`` and ``ended`` are in UTC."""
+
+    run: ExpRun
+    run_type: str
+    beam_energy: str
+    magnet: str
+    quality: frozenset[str]
+    started: datetime
+    ended: datetime
+    files: tuple[DataFile, ...] = field(default=())
+
+    def labels(self, tag: str | None = None) -> frozenset[str]:
+        """All that filters can ask of this run, or of its data with one tag."""
+        own = {self.run_type, self.beam_energy, self.magnet} | self.quality
+        return frozenset(own if tag is None else own | {tag})
+
+    def events(self, tag: str, data_format: str = "raw") -> int:
+        """Events of the run's files with this tag and format."""
+        return sum(f.events for f in self.files if f.tag == tag and f.data_format == data_format)
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedFile:
+    """A file that passed the filters, with the run it belongs to."""
+
+    run: ExpRun
+    file: DataFile
+
+
+def select_files(
+    records: Iterable[RunRecord],
+    filters: Mapping[str, Sequence[str]],
+    *,
+    data_format: str,
+    within: IoV | None = None,
+) -> dict[str, tuple[SelectedFile, ...]]:
+    """The files for each input name of a calibration, in order of run and path.
+
+    Args:
+        records: runs in any order.
+        filters: input name to filters; an input without filters takes every file of the format.
+        data_format: only files of this format.
+        within: only runs in this IoV, ends included.
+    """
+    kept = sorted((r for r in records if within is None or within.contains(r.run)), key=lambda r: r.run)
+    return {
+        name: tuple(
+            SelectedFile(record.run, file)
+            for record in kept
+            for file in sorted(record.files, key=lambda f: f.path)
+            if file.data_format == data_format and is_selected(record.labels(file.tag), wanted)
+        )
+        for name, wanted in filters.items()
+    }

@@ -1,0 +1,125 @@
+"""Verdicts of validations, and the rules by which a result is accepted without a person."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from math import isfinite
+from typing import Self
+
+
+class Verdict(StrEnum):
+    """The machine-readable outcome of a validation."""
+
+    passed = "pass"
+    warn = "warn"
+    fail = "fail"
+
+    @classmethod
+    def worst(cls, verdicts: Iterable["Verdict"]) -> "Verdict":
+        """The most severe of them; ``pass`` when there is none."""
+        severity = [cls.passed, cls.warn, cls.fail]
+        return max(verdicts, key=severity.index, default=cls.passed)
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The closed intervals in which a figure passes, and in which it at least warns; ``None`` is no bound."""
+
+    low_fail: float | None = None
+    low_warn: float | None = None
+    high_warn: float | None = None
+    high_fail: float | None = None
+
+    def grade(self, value: float) -> Verdict:
+        """Pass inside the warn bounds, warn between warn and fail bounds, fail outside or when not finite."""
+        if not isfinite(value) or _outside(value, self.low_fail, self.high_fail):
+            return Verdict.fail
+        return Verdict.warn if _outside(value, self.low_warn, self.high_warn) else Verdict.passed
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, float | None]) -> Self:
+        """The threshold written as a mapping of its field names."""
+        return cls(**fields)
+
+
+def _outside(value: float, low: float | None, high: float | None) -> bool:
+    return (low is not None and value < low) or (high is not None and value > high)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure of merit: its value, unit and threshold, and what it tells."""
+
+    name: str
+    value: float
+    threshold: Threshold
+    unit: str = ""
+    description: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The grade of the value."""
+        return self.threshold.grade(self.value)
+
+    def with_threshold(self, threshold: Threshold | None) -> "Figure":
+        """The same figure judged by another threshold, or as it is when there is none."""
+        return self if threshold is None else replace(self, threshold=threshold)
+
+
+class Decision(StrEnum):
+    """What was decided over a result."""
+
+    accepted = "accepted"
+    rejected = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class SignOff:
+    """One decision, as the append-only log keeps it.
+
+    Attributes:
+        subject: campaign, bucket key and calibration name.
+        author: the person, or ``rule:<name>`` for an automatic decision.
+        evidence: identity of what was judged (for payloads their content hash); a decision over other content does not count.
+    """
+
+    campaign: str
+    bucket: str
+    calibration: str
+    decision: Decision
+    author: str
+    reason: str
+    evidence: str
+    when: datetime
+
+    @property
+    def subject(self) -> tuple[str, str, str]:
+        return self.campaign, self.bucket, self.calibration
+
+
+class SignOffRule(StrEnum):
+    """When a result is accepted without a person: never, when all figures pass, or when none fails."""
+
+    manual = "manual"
+    all_pass = "all_pass"
+    none_fail = "none_fail"
+
+    def accepts(self, verdict: Verdict) -> bool:
+        """Whether a result with this verdict is accepted by the rule alone."""
+        match self:
+            case SignOffRule.manual:
+                return False
+            case SignOffRule.all_pass:
+                return verdict is Verdict.passed
+            case SignOffRule.none_fail:
+                return verdict is not Verdict.fail
+
+
+def standing(decisions: Iterable[SignOff], evidence: str) -> SignOff | None:
+    """The decision that stands for this content: the last one logged over the same evidence, if any."""
+    last = None
+    for decision in decisions:
+        if decision.evidence == evidence:
+            last = decision
+    return last
