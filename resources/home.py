@@ -1,0 +1,123 @@
+"""Where state lives: every path below one home directory. Nothing here reads or writes what the paths hold."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from b2cal_core.buckets import Bucket
+from b2cal_core.errors import BackendError, ConfigurationError
+from b2cal_core.settings import asset_name
+
+HOME_VARIABLE = "B2CAL_HOME"
+DEFAULT_HOME = "b2cal-home"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The directory that holds all state of an installation; ``path`` becomes absolute, whether it exists or not.
+
+    Raises:
+        ConfigurationError: the path holds a character that a database address cannot.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(os.path.abspath(Path(self.path).expanduser())))  # noqa: PTH100 (links stay as the user wrote them)
+        if "?" in str(self.path):
+            raise ConfigurationError(
+                f"the home directory must not have a ? in its path, got {self.path}; choose another"
+            )
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """The home that ``B2CAL_HOME`` names, by default ``b2cal-home`` in the current directory."""
+        return cls(Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME))
+
+    def create(self) -> Self:
+        """Make the directories that are missing, and return the home; ``BackendError`` when that is impossible."""
+        own = (
+            self.dagster_home,
+            self.campaigns,
+            self.catalogues,
+            self.conditions_dir,
+            self.cache,
+            self.data,
+            self.work_dir,
+        )
+        try:
+            for directory in own:
+                directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = (
+                f"cannot make the home directory {self.path}: {error.strerror or error}; choose another with --home"
+            )
+            raise BackendError(message, transient=False) from error
+        return self
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's storage and its ``dagster.yaml``."""
+        return self.path / "dagster"
+
+    @property
+    def campaigns(self) -> Path:
+        """Campaign files, ``<name>.yaml``."""
+        return self.path / "campaigns"
+
+    @property
+    def catalogues(self) -> Path:
+        """One directory per release, with ``catalogue.json`` and ``release.json``."""
+        return self.path / "catalogues"
+
+    @property
+    def registry(self) -> Path:
+        """The database file of runs, buckets and decisions."""
+        return self.path / "registry.db"
+
+    @property
+    def registry_url(self) -> str:
+        """The same as an SQLAlchemy address."""
+        return f"sqlite:///{self.registry}"
+
+    @property
+    def conditions_dir(self) -> Path:
+        """The embedded conditions database and its payload files."""
+        return self.path / "conditions"
+
+    @property
+    def cache(self) -> Path:
+        """Collected output, by content."""
+        return self.path / "cache"
+
+    @property
+    def data(self) -> Path:
+        """Simulated detector data."""
+        return self.path / "data"
+
+    @property
+    def work_dir(self) -> Path:
+        """All work directories."""
+        return self.path / "work"
+
+    def work(self, campaign: str, bucket: Bucket | str) -> Path:
+        """The work directory of one bucket, given as such or by its key."""
+        return self.work_dir / campaign / (bucket if isinstance(bucket, str) else bucket.key)
+
+    def request(self, campaign: str, bucket: Bucket | str, *, calibration: str) -> Path:
+        """The CAF request directory of one calibration."""
+        return self.work(campaign, bucket) / asset_name(calibration)
+
+    def validation(self, campaign: str, bucket: Bucket | str, *, calibration: str) -> Path:
+        """Plots and figures of one calibration."""
+        return self.request(campaign, bucket, calibration=calibration) / "validation"
+
+    def cdst(self, campaign: str, bucket: Bucket | str) -> Path:
+        """The bucket's cDST files."""
+        return self.work(campaign, bucket) / "cdst"
+
+    @property
+    def demo_lock(self) -> Path:
+        """Held by a running demo."""
+        return self.path / "demo.lock"
