@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -86,3 +87,24 @@ class LocalPayload:
     name: str
     file: Path
     iov: IoV
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One line of a conditions database's append-only log.
+
+    Attributes:
+        when: in UTC.
+        action: ``create_tag``, ``clone_tag``, ``set_state``, ``replace_iovs``, ``add_iovs`` or ``apply``.
+        detail: what was changed, as JSON.
+        plan_hash: for ``apply``, the hash of what was applied; else ``None``.
+    """
+
+    id: int
+    when: datetime
+    author: str
+    action: str
+    tag: str
+    detail: str
+    reason: str = ""
+    plan_hash: str | None = None

@@ -12,7 +12,7 @@ from typing import Any
 from b2cal_core.buckets import Bucket
 from b2cal_core.campaigns import Campaign
 from b2cal_core.jobs import JobSpec, JobState
-from b2cal_core.payloads import GlobalTag, LocalPayload, Payload, Resolved, TagState
+from b2cal_core.payloads import AuditEntry, GlobalTag, LocalPayload, Payload, Resolved, TagState
 from b2cal_core.publishing import TagIov, UpdateMode, UpdatePlan
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.runs import RunRecord
@@ -252,6 +252,26 @@ class ConditionsDB(ABC):
         """
 
     @abstractmethod
+    def add_iovs(self, tag: str, iovs: Sequence[TagIov]) -> tuple[TagIov, ...]:
+        """Link payloads that the database has to an OPEN tag, in one transaction; links it has already are passed over.
+
+        Returns:
+            The content of the tag afterwards.
+
+        Raises:
+            ConflictError: the tag is not OPEN, or two IoVs of one name would overlap; nothing was changed.
+            DataError: there is no payload of a name and revision; nothing was changed.
+        """
+
+    @abstractmethod
+    def clone_tag(self, source: str, name: str, *, state: TagState = TagState.OPEN, description: str = "") -> GlobalTag:
+        """Make a tag with the content ``source`` has now; a clone in the state PUBLISHED is a snapshot for ever."""
+
+    @abstractmethod
+    def audit(self, tag: str | None = None) -> tuple[AuditEntry, ...]:
+        """What was ever changed, or what was changed in one tag, oldest first."""
+
+    @abstractmethod
     def resolve(self, chain: Sequence[str], run: ExpRun, names: Iterable[str] | None = None) -> Mapping[str, Resolved]:
         """The payload of every name valid in the run; the LAST tag of ``chain`` has the highest priority.
 
@@ -269,6 +289,7 @@ class ConditionsDB(ABC):
 
         Raises:
             ConflictError: the target's fingerprint is no longer the one given; nothing was changed.
+        The same plan, target and fingerprint again is harmless: what was applied once is not applied twice.
         """
 
     @abstractmethod
@@ -278,6 +299,8 @@ class ConditionsDB(ABC):
     @abstractmethod
     def export(self, chain: Sequence[str], directory: Path, *, within: IoV, names: Iterable[str] | None = None) -> Path:
         """Write what ``chain`` (last has the highest priority) resolves to in ``within`` as a testing payload storage.
+
+        Names that are valid in no run of ``within`` are left out; an export that is complete is left as it is.
 
         Returns:
             The ``database.txt`` in ``directory``; the payload files lie beside it.
