@@ -8,14 +8,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
-from hist import Hist
 
 from b2cal_core.errors import ConfigurationError
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.strategies import AlgResult, SingleIOV, Strategy
+
+if TYPE_CHECKING:  # a script that fills no histogram need not wait for the package
+    from hist import Hist
 
 Columns = dict[str, np.ndarray]
 
@@ -28,7 +30,7 @@ class Table(dict[str, np.ndarray]):
     """Columns of equal length whose rows are put one below the other when outputs are merged (a TTree)."""
 
 
-Collectable = Sums | Table | Hist
+Collectable: TypeAlias = "Sums | Table | Hist[Any]"
 """What a collector may return under a name."""
 
 
@@ -45,8 +47,9 @@ class ConditionsReader(ABC):
 
 
 class Collector(ABC):
-    """Reads input files and returns what the algorithms need. A subclass is a frozen dataclass: its fields are its configuration.
+    """Reads input files and returns what the algorithms need.
 
+    A subclass is a frozen dataclass: its fields are its configuration, and must be writable as JSON.
     The same collector, configuration, file and constants always give the same output; that is what the cache relies on.
     """
 
@@ -62,7 +65,7 @@ class Collector(ABC):
 
     def count(self, file: Path) -> int:
         """Entries of the file's ``tree``; 0 excludes it before splitting."""
-        import uproot
+        import uproot  # noqa: PLC0415 (scripts are listed and checked without it)
 
         with uproot.open(file) as root:
             return int(root["tree"].num_entries)
@@ -74,7 +77,8 @@ class DummyCollector(Collector):
 
     granularity: ClassVar[Literal["run", "all"]] = "run"
 
-    def collect(self, file: Path, run: ExpRun, conditions: ConditionsReader) -> Mapping[str, Collectable]:
+    def collect(self, file: Path, run: ExpRun, conditions: ConditionsReader) -> Mapping[str, Collectable]:  # noqa: ARG002 (nothing is read)
+        """Nothing."""
         return {}
 
 
@@ -117,7 +121,7 @@ class CollectedData(ABC):
         """All rows of all files and runs; empty when nothing was collected under the name."""
 
     @abstractmethod
-    def hist(self, name: str, collection: str = "default") -> Hist | None:
+    def hist(self, name: str, collection: str = "default") -> "Hist[Any] | None":
         """Added up over files and runs; ``None`` when nothing was collected under the name."""
 
     @abstractmethod
@@ -126,7 +130,7 @@ class CollectedData(ABC):
 
 
 class Execution(ABC):
-    """One call of an algorithm: its runs, its label, and where its payloads go (held until the strategy commits them)."""
+    """One call of an algorithm: its runs, its label, and where its payloads go, held until the strategy commits them."""
 
     data: CollectedData
     runs: tuple[ExpRun, ...]
@@ -157,8 +161,8 @@ class Algorithm(ABC):
     def calibrate(self, execution: Execution) -> AlgResult:
         """Calibrate the execution's runs; payloads saved count only if the answer is ok or iterate."""
 
-    def boundaries(self, data: CollectedData) -> Sequence[ExpRun]:
-        """First runs of the intervals that ``SequentialBoundaries(None)`` shall use; none means the question cannot be answered."""
+    def boundaries(self, data: CollectedData) -> Sequence[ExpRun]:  # noqa: ARG002 (subclasses look at the data)
+        """First runs of the intervals for ``SequentialBoundaries(None)``; none means it cannot be answered."""
         return ()
 
 
