@@ -26,8 +26,13 @@ class ExpRun:
             msg = f"experiment and run count from 0, got exp {self.exp}, run {self.run}"
             raise ValueError(msg)
 
+    @property
+    def edge(self) -> Edge:
+        """The two numbers, comparable with the edges of an IoV."""
+        return self.exp, self.run
+
     def __iter__(self) -> Iterator[int]:
-        return iter((self.exp, self.run))
+        return iter(self.edge)
 
     def __str__(self) -> str:
         return f"exp {self.exp} run {self.run}"
@@ -165,8 +170,7 @@ class IoVSet:
     def gaps(self) -> tuple[IoV, ...]:
         """What lies uncovered between the first and the last run of the set, in order."""
         return tuple(
-            IoV.of_edges(before.stop, after.start)
-            for before, after in zip(self._iovs, self._iovs[1:], strict=False)
+            IoV.of_edges(before.stop, after.start) for before, after in zip(self._iovs, self._iovs[1:], strict=False)
         )
 
     def contains(self, run: ExpRun) -> bool:
