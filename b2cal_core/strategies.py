@@ -1,7 +1,7 @@
 """How runs become ranges: the four strategies by which an algorithm is given runs.
 
-A strategy decides and the caller acts: ``run`` is given a function that executes the algorithm on some runs, and answers
-which executions count. Payloads of an execution that does not count must be dropped.
+A strategy decides and the caller acts: ``run`` is given a function that executes the algorithm on some runs, and
+answers which executions count. Payloads of an execution that does not count must be dropped.
 Source: basf2 CAF, caf.strategies; agreed with its recorded answers.
 """
 
@@ -52,7 +52,7 @@ class StrategyOutcome:
     Attributes:
         executions: every call, in order; those with ``committed`` are the ones whose payloads count.
         committed: their IoVs, in order, disjoint.
-        recorded: IoVs with the answer that was kept for them; an answer "not enough data" that more runs mended is not kept.
+        recorded: IoVs with the answer kept for them; a "not enough data" that more runs mended is not kept.
     """
 
     executions: tuple[Execution, ...]
