@@ -1,12 +1,20 @@
-"""Publishing: from a staging tag's content to the operations on a running tag."""
+"""Publishing: from the content of a staging tag to the operations on a running tag, and tags seen as one.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+Pure rules over the content of tags; nothing here reads or writes a database.
+Source: Belle II conditions database tools, running update and merge of global tags; agreed with their recorded answers.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
 from b2cal_core.errors import ConflictError
-from b2cal_core.ranges import IoV
+from b2cal_core.ranges import ExpRun, IoV, IoVSet
+
+_EVERYTHING = IoV(0, 0, -1, -1)
+_BEGINNING = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +50,252 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class UpdatePlan:
-    """The operations of a running update, in order of name and start."""
+    """The operations of a running update: what is closed, then what is created, each by name and start."""
 
     operations: tuple[Operation, ...]
 
 
-class UpdateRefused(ConflictError):
+class UpdateRefused(ConflictError):  # noqa: N818 (named by the design)
     """The update breaks a rule; ``reasons`` counts the offending payloads per rule."""
 
-    def __init__(self, reasons: Mapping[str, int]) -> None:
+    def __init__(self, reasons: Mapping[str, int], details: Sequence[str] = ()) -> None:
         self.reasons = dict(reasons)
-        super().__init__(", ".join(f"{n} {r}" for r, n in self.reasons.items()))
+        self.details = tuple(details)
+        counted = ", ".join(f"{reason}: {count}" for reason, count in self.reasons.items())
+        listed = "; ".join(self.details[:10]) + ("; …" if len(self.details) > 10 else "")  # noqa: PLR2004 (a screenful)
+        super().__init__(f"the update was refused ({counted}). {listed}".strip())
+
+
+@dataclass(slots=True)
+class _Complaints:
+    """What is wrong with a tag, gathered before anything is refused."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    details: list[str] = field(default_factory=list)
+
+    def add(self, reason: str, detail: str, count: int = 1) -> None:
+        """Note an offence; ``detail`` names the payload, its runs and the remedy."""
+        self.reasons[reason] += count
+        self.details.append(detail)
+
+    def settle(self) -> None:
+        """Refuse when anything was noted."""
+        if self.reasons:
+            raise UpdateRefused(self.reasons, self.details)
+
+
+def plan_running_update(
+    running: Sequence[TagIov], staging: Sequence[TagIov], first_run: ExpRun, mode: UpdateMode
+) -> UpdatePlan:
+    """The operations that bring a staging tag into a running one without changing any run before ``first_run``.
+
+    Args:
+        running: content of the running tag.
+        staging: content of the staging tag; an IoV that starts at (0, 0) is taken to start at ``first_run``.
+        first_run: the first run whose constants may change, inclusive.
+        mode: what may happen to payloads that end.
+
+    Raises:
+        UpdateRefused: the running tag reaches into the update, or the staging tag is not fit for the mode; all
+            offences of the first tag that has any are counted.
+    """
+    _check_running(running, first_run)
+    if mode is UpdateMode.simple:
+        _check_simple(staging)
+    else:
+        staging = _check_staging(staging, first_run, mode)
+    future = IoV.of_edges(first_run.edge, _EVERYTHING.stop)
+    firsts = _first_of_each_name(staging)
+    closing: list[Operation] = []
+    prolonged: set[TagIov] = set()
+    for link in running:
+        first = firsts.get(link.name)
+        if not link.iov.is_open or (first is None and mode is not UpdateMode.full_replacement):
+            continue
+        replaced: tuple[IoV, ...] = (_from(first, future),)
+        if first is not None and first.revision == link.revision:
+            prolonged.add(first)
+            replaced = replaced[0] - first.iov
+        closing += [_closed(link, replaced[0])] if replaced else []
+    creating = (_created(link, future) for link in staging if link not in prolonged)
+    return UpdatePlan((*_ordered(closing), *_ordered(creating)))
+
+
+def _from(first: TagIov | None, future: IoV) -> IoV:
+    """What a staging tag replaces of a name: from its first IoV, but not before the update."""
+    return future if first is None else IoV.of_edges(max(first.iov.start, future.start), future.stop)
+
+
+def _closed(link: TagIov, replaced: IoV) -> Operation:
+    (remains,) = link.iov - replaced
+    return Operation("close", link.name, link.revision, remains, link.id)
+
+
+def _created(link: TagIov, future: IoV) -> Operation:
+    return Operation("create", link.name, link.revision, IoV.of_edges(*_clipped(link.iov, future)), link.id)
+
+
+def _clipped(iov: IoV, future: IoV) -> tuple[tuple[int, int], tuple[int, int]]:
+    return max(iov.start, future.start), iov.stop
+
+
+def _ordered(operations: Iterable[Operation]) -> list[Operation]:
+    return sorted(operations, key=lambda operation: (operation.name, operation.iov.start))
+
+
+def _first_of_each_name(links: Iterable[TagIov]) -> dict[str, TagIov]:
+    firsts: dict[str, TagIov] = {}
+    for link in links:
+        known = firsts.get(link.name)
+        if known is None or link.iov.start < known.iov.start:
+            firsts[link.name] = link
+    return firsts
+
+
+def _check_running(running: Sequence[TagIov], first_run: ExpRun) -> None:
+    complaints = _Complaints()
+    remedy = f"choose a later first run, {next_possible_run(running)} or later"
+    for link in running:
+        where = f"running payload {link.name} revision {link.revision} ({link.iov})"
+        if link.iov.start >= first_run.edge:
+            complaints.add("payloads start after first valid run", f"{where} starts at or after {first_run}; {remedy}")
+        elif not link.iov.is_open and link.iov.stop > first_run.edge:
+            complaints.add("payloads end after first valid run", f"{where} ends at or after {first_run}; {remedy}")
+    complaints.settle()
+    for name, group in _by_name(running).items():
+        _note_overlaps(complaints, name, [link.iov for link in group], "the running tag must be mended first")
+    complaints.settle()
+
+
+def _check_simple(staging: Sequence[TagIov]) -> None:
+    complaints = _Complaints()
+    for name, group in _by_name(staging).items():
+        if len(group) > 1:
+            complaints.add(
+                "duplicate payloads",
+                f"{name} is {len(group)} times in the staging tag; simple mode takes one",
+                len(group) - 1,
+            )
+        for link in group:
+            if link.iov != _EVERYTHING:
+                detail = f"{name} is valid in {link.iov}; simple mode takes {_EVERYTHING} only"
+                complaints.add("wrong validity", detail)
+    complaints.settle()
+
+
+def _check_staging(staging: Sequence[TagIov], first_run: ExpRun, mode: UpdateMode) -> Sequence[TagIov]:
+    """The content to be published, its last IoVs opened where the mode says so."""
+    complaints = _Complaints()
+    for name, group in _by_name(staging).items():
+        _check_name(complaints, name, [link.iov for link in group], first_run, mode)
+    complaints.settle()
+    return _opened(staging) if mode is UpdateMode.fix_closed else staging
+
+
+def _check_name(complaints: _Complaints, name: str, iovs: Sequence[IoV], first_run: ExpRun, mode: UpdateMode) -> None:
+    _note_overlaps(complaints, name, iovs, "keep one payload per run")
+    covered = IoVSet(iovs, allow_overlaps=True)
+    if covered.gaps:
+        gaps = " and ".join(map(str, covered.gaps))
+        detail = f"{name} has nothing in {gaps}; close the gap in the staging tag"
+        complaints.add("gaps", detail, len(covered.gaps))
+    explicit = [iov for iov in iovs if iov.start != _BEGINNING]
+    if explicit and min(iov.start for iov in explicit) < first_run.edge:
+        detail = f"{name} starts before {first_run}; start it there, or at 0,0 to have it clipped"
+        complaints.add("starts too early", detail)
+    if mode is UpdateMode.strict and not covered.iovs[-1].is_open:
+        detail = f"{name} ends with {covered.iovs[-1]}; leave its last IoV open, or choose another mode"
+        complaints.add("closed payloads", detail)
+    past = [iov for iov in iovs if iov.start == _BEGINNING and iov.stop <= first_run.edge]
+    if past and not (mode is UpdateMode.fix_closed and len(iovs) == 1):
+        detail = f"{name} is valid in {past[0]}, all before {first_run}; drop it from the staging tag"
+        complaints.add("ends before first valid run", detail)
+
+
+def _note_overlaps(complaints: _Complaints, name: str, iovs: Sequence[IoV], remedy: str) -> None:
+    for position, iov in enumerate(iovs):
+        other = next((earlier for earlier in iovs[:position] if earlier.overlaps(iov)), None)
+        if other is not None:
+            complaints.add("overlaps", f"{name} has two payloads in {iov & other}; {remedy}")
+
+
+def _opened(staging: Sequence[TagIov]) -> list[TagIov]:
+    last = {name: max(group, key=lambda link: link.iov.start) for name, group in _by_name(staging).items()}
+    return [
+        replace(link, iov=IoV.of_edges(link.iov.start, _EVERYTHING.stop)) if link == last[link.name] else link
+        for link in staging
+    ]
+
+
+def _by_name(links: Iterable[TagIov]) -> dict[str, list[TagIov]]:
+    groups: dict[str, list[TagIov]] = {}
+    for link in links:
+        groups.setdefault(link.name, []).append(link)
+    return groups
+
+
+def next_possible_run(running: Iterable[TagIov]) -> ExpRun:
+    """The first run from which the tag can be updated: after every start and every end it has."""
+    after = [(link.iov.exp_low, link.iov.run_low + 1) for link in running]
+    after += [link.iov.stop for link in running if not link.iov.is_open]
+    return ExpRun(*max(after, default=_BEGINNING))
+
+
+def applied(running: Iterable[TagIov], plan: UpdatePlan) -> tuple[TagIov, ...]:
+    """The content of the running tag once the plan is applied, by name and start; created links have no id yet."""
+    content = list(running)
+    for operation in plan.operations:
+        if operation.kind == "close":
+            content = [_after_closing(link, operation) for link in content]
+        else:
+            content.append(TagIov(operation.name, operation.revision, operation.iov))
+    return tuple(sorted(content, key=_place))
+
+
+def _after_closing(link: TagIov, operation: Operation) -> TagIov:
+    meant = (operation.name, operation.revision, operation.iov.start)
+    if link.iov.is_open and (link.name, link.revision, link.iov.start) == meant:
+        return replace(link, iov=operation.iov)
+    return link
+
+
+def _place(link: TagIov) -> tuple[str, tuple[int, int], int]:
+    return link.name, link.iov.start, link.revision
+
+
+def merge_tags(tags: Sequence[Sequence[TagIov]], within: IoV | None = None) -> tuple[TagIov, ...]:
+    """What a chain of tags looks like as one: free of overlaps, the same answer in every run.
+
+    Args:
+        tags: contents, the first has the highest priority; inside one, the highest revision wins.
+        within: clip to these runs, ends included; by default everything.
+
+    Returns:
+        Links without ids, by name and start; neighbouring IoVs of one revision are one.
+    """
+    merged: list[TagIov] = []
+    covered: dict[str, list[IoV]] = {}
+    for tag in tags:
+        for (name, revision), iovs in _by_revision(tag):
+            cover = covered.setdefault(name, [])
+            left = [piece for iov in iovs for piece in _outside(iov, within, cover)]
+            merged += [TagIov(name, revision, piece) for piece in left]
+            cover += left
+    return tuple(sorted(merged, key=_place))
+
+
+def _by_revision(tag: Iterable[TagIov]) -> list[tuple[tuple[str, int], tuple[IoV, ...]]]:
+    """Name and revision to their IoVs in minimal form, highest revision first."""
+    groups: dict[tuple[str, int], list[IoV]] = {}
+    for link in tag:
+        groups.setdefault((link.name, link.revision), []).append(link.iov)
+    ordered: Callable[[tuple[str, int]], tuple[str, int]] = lambda key: (key[0], -key[1])  # noqa: E731 (typed key)
+    return [(key, IoVSet(groups[key], allow_overlaps=True).iovs) for key in sorted(groups, key=ordered)]
+
+
+def _outside(iov: IoV, within: IoV | None, cover: Sequence[IoV]) -> list[IoV]:
+    clipped = iov if within is None else iov & within
+    left = [] if clipped is None else [clipped]
+    for taken in cover:
+        left = [piece for part in left for piece in part - taken]
+    return left
