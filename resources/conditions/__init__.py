@@ -1,0 +1,1 @@
+"""Conditions databases behind the port ``ConditionsDB``, and moving payloads in and out of them."""

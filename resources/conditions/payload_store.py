@@ -1,0 +1,149 @@
+"""Payload files on disk, each under the hash of its content.
+
+A file appears under its final name only when it is complete and on disk: it is written beside its place, synced,
+renamed, and the directory is synced. It never changes afterwards, and its hash is checked whenever it is handed out.
+"""
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from b2cal_core.errors import BackendError, DataError, IntegrityError
+
+_CHUNK = 1 << 20
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What identifies a file's content; hashes in lower-case hex, size in bytes."""
+
+    md5: str
+    sha256: str
+    size: int
+
+
+def content_of(file: Path) -> Content:
+    """The hashes and size of a file; ``DataError`` when it cannot be read."""
+    try:
+        return _hashed(file)
+    except OSError as error:
+        raise DataError(f"payload file {file} cannot be read: {error.strerror}; check where it was written") from error
+
+
+class PayloadStore:
+    """The directory with the payload files.
+
+    Args:
+        directory: made when it is missing.
+        on_step: told the name of each step before it is taken.
+    """
+
+    def __init__(self, directory: Path, on_step: Callable[[str], None]) -> None:
+        self._directory = directory
+        self._on_step = on_step
+        with _disk_errors(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    def add(self, file: Path) -> Content:
+        """Keep a copy of the file; content that is there already, and undamaged, is not written again."""
+        content = content_of(file)
+        if self._is_intact(content):
+            return content
+        with _disk_errors(self._directory):
+            return self._write(file)
+
+    def path(self, sha256: str) -> Path:
+        """Where the content with this hash is, or would be."""
+        return self._directory / sha256[:2] / sha256
+
+    def verified(self, sha256: str, described: str) -> Path:
+        """The file with this hash.
+
+        Raises:
+            IntegrityError: it is missing or its content has another hash; ``described`` tells people what it is.
+        """
+        path = self.path(sha256)
+        try:
+            found = _hashed(path).sha256
+        except OSError as error:
+            message = f"the file of {described} cannot be read ({path}: {error.strerror}); put back a copy of it"
+            raise IntegrityError(message) from error
+        if found != sha256:
+            raise IntegrityError(
+                f"the file of {described} is damaged: {path} has SHA-256 {found}; upload the payload again or put back"
+                " a copy of the file"
+            )
+        return path
+
+    def _is_intact(self, content: Content) -> bool:
+        try:
+            return _hashed(self.path(content.sha256)) == content
+        except OSError:
+            return False  # absent, or unreadable and then to be written anew
+
+    def _write(self, file: Path) -> Content:
+        descriptor, name = tempfile.mkstemp(prefix=".incoming-", dir=self._directory)
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as target:
+                self._on_step("write payload file")
+                content = _hashed(file, copy_to=target)
+                target.flush()
+                os.fsync(target.fileno())
+            _require_same(file, content, copy=_hashed(temporary))
+            self._place(temporary, self.path(content.sha256))
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return content
+
+    def _place(self, temporary: Path, path: Path) -> None:
+        self._on_step("rename payload file")
+        path.parent.mkdir(exist_ok=True)
+        temporary.chmod(0o444)
+        temporary.replace(path)
+        for directory in (path.parent, self._directory):
+            _sync_directory(directory)
+        self._on_step("payload file in place")
+
+
+def _require_same(file: Path, content: Content, *, copy: Content) -> None:
+    if copy != content:
+        raise IntegrityError(f"the copy of payload file {file} differs from what was read; check the disk")
+
+
+def _hashed(file: Path, copy_to: BinaryIO | None = None) -> Content:
+    md5, sha256, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
+    with file.open("rb") as source:
+        while chunk := source.read(_CHUNK):
+            md5.update(chunk)
+            sha256.update(chunk)
+            size += len(chunk)
+            if copy_to is not None:
+                copy_to.write(chunk)
+    return Content(md5.hexdigest(), sha256.hexdigest(), size)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _disk_errors(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        advice = "free some space" if error.errno in _NO_SPACE else "check the disk and the rights of the directory"
+        message = f"cannot write a payload file below {directory}: {error.strerror}; {advice} and ask again"
+        raise BackendError(message, transient=False) from error
