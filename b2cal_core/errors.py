@@ -1,13 +1,13 @@
 """The exception tree. The class says who acts; the message says what happened, with which values, and what to do.
 
-    CalibrationError
-    ├── ConfigurationError   the expert or manager who wrote the configuration acts
-    │   └── CatalogueError   the scripts of a release do not fit together
-    ├── DataError            the detector group acts: input files, run records
-    │   └── NotEnoughDataError
-    ├── ConflictError        somebody else changed or holds the thing; look, then ask again
-    ├── IntegrityError       stored content is not what its checksum says; the administrator acts
-    └── BackendError         the platform acts: batch system, database, registry, disk
+- ``CalibrationError``
+    - ``ConfigurationError``: the expert or manager who wrote the configuration acts
+        - ``CatalogueError``: the scripts of a release do not fit together
+    - ``DataError``: the detector group acts: input files, run records
+        - ``NotEnoughDataError``
+    - ``ConflictError``: somebody else changed or holds the thing; look, then ask again
+    - ``IntegrityError``: stored content is not what its checksum says; the administrator acts
+    - ``BackendError``: the platform acts: batch system, database, registry, disk
 """
 
 

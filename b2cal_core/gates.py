@@ -1,0 +1,74 @@
+"""Gates: whether what waits for calibrations may go on, and if not, who must do what.
+
+A gate never hides a result; it answers with reasons for people, one sentence each. No reason means it is open.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from b2cal_core.buckets import Bucket
+from b2cal_core.campaigns import Gate
+from b2cal_core.settings import asset_name
+from b2cal_core.verdicts import Decision, SignOff, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationStanding:
+    """How far a calibration is in one bucket.
+
+    Attributes:
+        has_payloads: its payloads are in the staging tag.
+        verdict: of its validation over these payloads; ``None`` while there is none.
+        sign_off: the decision that stands over these payloads; ``None`` while there is none.
+    """
+
+    name: str
+    has_payloads: bool
+    verdict: Verdict | None = None
+    sign_off: SignOff | None = None
+
+
+def check_gate(gate: Gate, needed: Iterable[CalibrationStanding], *, campaign: str, bucket: Bucket) -> tuple[str, ...]:
+    """The reasons why the gate is shut; none when it is open.
+
+    A rejection shuts every gate. Under ``verdict`` payloads are enough as long as no verdict is *fail*; under
+    ``sign_off`` each calibration must be accepted too.
+    """
+    reasons = (_reason(gate, standing, f"{campaign} {bucket.key}") for standing in needed)
+    return tuple(reason for reason in reasons if reason)
+
+
+def _reason(gate: Gate, standing: CalibrationStanding, place: str) -> str:
+    name, short = standing.name, asset_name(standing.name)
+    signed = standing.sign_off
+    if not standing.has_payloads:
+        return f"{name} has no payloads yet in {place}; it must be calibrated first"
+    if signed is not None and signed.decision is Decision.rejected:
+        return f"{name} was rejected by {signed.author} ({signed.reason}); redo it: b2cal bucket run {place} --only {short}"
+    if signed is not None:
+        return ""
+    if standing.verdict is Verdict.fail:
+        return f"the validation of {name} failed in {place}; its expert looks at it, then: {_accept(place, short)}"
+    if gate is Gate.sign_off:
+        return f"{name} waits for the sign-off of its expert: {_accept(place, short)}"
+    return ""
+
+
+def _accept(place: str, short: str) -> str:
+    return f'b2cal signoff accept|reject {place} {short} --reason "…"'
+
+
+def check_order(bucket: Bucket, buckets: Iterable[Bucket], published: Iterable[str]) -> tuple[str, ...]:
+    """The reasons why a bucket may not be published before others: earlier buckets come first, since a tag only grows.
+
+    Args:
+        bucket: the one to be published.
+        buckets: all buckets of the campaign.
+        published: keys of those that are published.
+    """
+    done = set(published)
+    return tuple(
+        f"bucket {other.key} is earlier and not published yet; publish it first"
+        for other in sorted(buckets)
+        if other < bucket and other.key not in done
+    )
