@@ -130,7 +130,7 @@ class CollectedData(ABC):
 
 
 class Execution(ABC):
-    """One call of an algorithm: its runs, its label, and where its payloads go, held until the strategy commits them."""
+    """One call of an algorithm: its runs, its label and where its payloads go, held until the strategy commits them."""
 
     data: CollectedData
     runs: tuple[ExpRun, ...]

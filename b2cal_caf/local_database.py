@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from b2cal_caf.root_files import write_atomically
+from b2cal_caf.atomic_files import write_atomically
 from b2cal_core.errors import DataError
 from b2cal_core.payloads import LocalPayload
 from b2cal_core.ranges import ExpRun, IoV

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import uproot
 
-from b2cal_caf.root_files import root_bytes, root_damage, write_atomically
+from b2cal_caf.atomic_files import write_atomically
+from b2cal_caf.root_files import root_bytes, root_damage
 from b2cal_core.errors import DataError
 
 _COMPRESSION = uproot.ZSTD(3)

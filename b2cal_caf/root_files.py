@@ -1,4 +1,4 @@
-"""ROOT files as reproducible bytes, and files that are there completely or not at all.
+"""ROOT files: writing them as reproducible bytes, and telling damaged ones by their header.
 
 ROOT writes the clock and a random identity into every file. Here both are pinned, so that equal content gives equal
 bytes, equal checksums and therefore one payload in the database.
@@ -57,17 +57,6 @@ def root_bytes(fill: Callable[[Any], None], compression: Compression | None) -> 
     ):
         fill(directory)
     return buffer.getvalue()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Put the content under ``path``, whose folder is made; a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def root_damage(path: Path) -> str | None:

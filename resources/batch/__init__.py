@@ -1,0 +1,1 @@
+"""Where jobs run: adapters of the port ``BatchBackend``."""

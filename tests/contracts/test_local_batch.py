@@ -1,0 +1,119 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from batch_contract import PATIENCE, BatchContract
+
+from b2cal_core.errors import ConfigurationError
+from b2cal_core.jobs import JobSpec, JobStatus
+from b2cal_core.ports import BatchBackend
+from resources.batch.local import LocalBatch
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from b2cal_core.jobs import JobSpec
+from resources.batch.local import LocalBatch
+sys.path.insert(0, sys.argv[1])
+spec = JobSpec("k", Path(sys.argv[2]), "batch_contract_job", (sys.argv[3],))
+batch = LocalBatch(1)
+print(*batch.submit([spec]), flush=True)
+while True:
+    batch.wait([], 0)
+    time.sleep(0.01)
+"""
+
+
+class TestLocalBatch(BatchContract):
+    def make(self, tmp_path: Path) -> BatchBackend:
+        return LocalBatch(2)
+
+    def test_no_more_than_the_given_number_run_at_a_time(self, tmp_path: Path) -> None:
+        backend = self.make(tmp_path)
+        ids = backend.submit([self.spec(tmp_path, wait_for=str(tmp_path / "go")) for _ in range(5)])
+        states = [state.status for state in backend.poll(ids).values()]
+        assert states == [JobStatus.running] * 2 + [JobStatus.submitted] * 3
+        (tmp_path / "go").touch()
+        assert {state.status for state in self.ended(backend, ids)} == {JobStatus.completed}
+
+    def test_jobs_die_with_the_process_and_are_then_lost_and_may_be_run_again(self, tmp_path: Path) -> None:
+        waiting = self.spec(tmp_path, wait_for=str(tmp_path / "go"))
+        command = [sys.executable, "-c", PARENT, str(tmp_path / "modules"), str(waiting.directory), waiting.args[0]]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+            assert parent.stdout is not None
+            job_id = parent.stdout.readline().strip()
+            backend = LocalBatch(1)
+            assert backend.poll([job_id])[job_id].status is JobStatus.running
+            backend.wait([job_id], 0.01)
+            parent.send_signal(signal.SIGKILL)
+            parent.wait(PATIENCE)
+        state = LocalBatch(1).poll([job_id])[job_id]
+        assert state.status is JobStatus.failed
+        assert "lost" in state.reason
+        (tmp_path / "go").touch()
+        spec = JobSpec("k", waiting.directory, waiting.module, waiting.args)
+        assert self.ended(backend, backend.submit([spec]))[0].status is JobStatus.completed
+
+    def test_one_instance_tells_of_the_running_jobs_of_another(self, tmp_path: Path) -> None:
+        first, second = LocalBatch(1), LocalBatch(1)
+        ids = first.submit([self.spec(tmp_path, wait_for=str(tmp_path / "go"))])
+        assert second.poll(ids)[ids[0]].status is JobStatus.running
+        first.cancel(ids)
+
+    def test_a_child_of_the_job_is_ended_with_it(self, tmp_path: Path) -> None:
+        (tmp_path / "modules" / "with_child.py").write_text(
+            "import subprocess, sys\nfrom pathlib import Path\n"
+            "def main(args):\n"
+            "    child = subprocess.Popen(['sleep', '600'])\n"
+            "    Path(args[0]).write_text(str(child.pid))\n"
+            "    return child.wait()\n"
+        )
+        backend = LocalBatch(1)
+        pid_file = tmp_path / "pid"
+        ids = backend.submit([JobSpec("c", tmp_path / "jobs" / "c", "with_child", (str(pid_file),))])
+        while not (pid_file.exists() and pid_file.read_text()):
+            backend.wait(ids, 0.01)
+        backend.cancel(ids)
+        pid = int(pid_file.read_text())
+        state = Path(f"/proc/{pid}/stat")
+        assert not state.exists() or state.read_text().split()[2] == "Z"
+
+    def test_threads_may_wait_for_jobs_of_their_own(self, tmp_path: Path) -> None:
+        backend = LocalBatch(2)
+        ended: list[JobStatus] = []
+
+        def work() -> None:
+            ended.extend(s.status for s in self.ended(backend, backend.submit([self.spec(tmp_path) for _ in range(3)])))
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert ended == [JobStatus.completed] * 9
+
+    def test_the_environment_and_the_working_directory_are_the_jobs_own(self, tmp_path: Path) -> None:
+        (tmp_path / "modules" / "looks_round.py").write_text(
+            "import os\nfrom pathlib import Path\n"
+            "def main(args):\n    Path('seen').write_text(os.environ['GREETING'])\n"
+        )
+        backend = LocalBatch(1)
+        spec = JobSpec("e", tmp_path / "jobs" / "e", "looks_round", environment=(("GREETING", "good day"),))
+        assert self.ended(backend, backend.submit([spec]))[0].status is JobStatus.completed
+        assert (spec.directory / "seen").read_text() == "good day"
+        assert "GREETING" not in os.environ
+
+    def test_a_module_that_does_not_exist_is_refused_before_anything_is_submitted(self, tmp_path: Path) -> None:
+        backend = LocalBatch(1)
+        good = self.spec(tmp_path)
+        with pytest.raises(ConfigurationError, match="no_such_module"):
+            backend.submit([good, JobSpec("x", tmp_path / "x", "no_such_module")])
+        assert self.runs(tmp_path) == 0
+
+    def test_it_needs_at_least_one_process(self) -> None:
+        with pytest.raises(ConfigurationError, match="at least 1"):
+            LocalBatch(0)
