@@ -1,0 +1,39 @@
+"""How assets are called. Nothing else makes an asset key."""
+
+from enum import StrEnum
+
+import dagster as dg
+
+from b2cal_core.settings import asset_name
+
+RAW_RUNS = dg.AssetKey(["runs", "raw"])
+CDST_RUNS = dg.AssetKey(["runs", "cdst"])
+
+
+class Part(StrEnum):
+    """What is made for each calibration and bucket, in this order."""
+
+    collector_output = "collector_output"
+    payloads = "payloads"
+    validation = "validation"
+    sign_off = "sign_off"
+
+
+def calibration_key(campaign: str, calibration: str, part: Part) -> dg.AssetKey:
+    """The key of one part of a calibration."""
+    return dg.AssetKey([campaign, asset_name(calibration), part.value])
+
+
+def cdst_key(campaign: str) -> dg.AssetKey:
+    """The key of a campaign's cDST production."""
+    return dg.AssetKey([campaign, "cdst"])
+
+
+def published_key(campaign: str) -> dg.AssetKey:
+    """The key of what a campaign published."""
+    return dg.AssetKey([campaign, "published"])
+
+
+def broken_key(campaign: str) -> dg.AssetKey:
+    """The key of the one asset of a campaign that cannot be read."""
+    return dg.AssetKey([asset_name(campaign), "broken"])

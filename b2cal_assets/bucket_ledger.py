@@ -1,0 +1,103 @@
+"""What Dagster has recorded of a bucket, and what that means for its gates. Reads only."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, published_key
+from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_core.buckets import Bucket
+from b2cal_core.campaigns import Gate
+from b2cal_core.gates import CalibrationStanding, check_gate, check_order
+from b2cal_core.ports import SignOffLog
+from b2cal_core.verdicts import SignOff, Verdict, standing
+
+CONTENT, NAMES, VERDICT, EVIDENCE = "content", "payload names", "verdict", "evidence"
+"""Metadata that later steps rely on."""
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadRecord:
+    """The payloads a calibration made last: a hash of their content and IoVs, and their names."""
+
+    content: str
+    names: tuple[str, ...]
+
+
+class BucketLedger:
+    """One bucket of one campaign, as it stands now.
+
+    Args:
+        instance: where the materialisations are recorded.
+        sign_offs: where the decisions are.
+    """
+
+    def __init__(self, plan: CampaignPlan, bucket: Bucket, *, instance: dg.DagsterInstance, sign_offs: SignOffLog) -> None:
+        self._plan, self._bucket, self._instance, self._sign_offs = plan, bucket, instance, sign_offs
+
+    def payloads(self, calibration: str) -> PayloadRecord | None:
+        """The payloads made last, or ``None``."""
+        found = self._metadata(calibration_key(self._plan.name, calibration, Part.payloads))
+        if found is None:
+            return None
+        return PayloadRecord(str(found[CONTENT].value), tuple(found[NAMES].value))
+
+    def verdict(self, calibration: str) -> Verdict | None:
+        """The verdict over the payloads made last; one over earlier payloads does not count."""
+        payloads = self.payloads(calibration)
+        found = self._metadata(calibration_key(self._plan.name, calibration, Part.validation))
+        if payloads is None or found is None or found[EVIDENCE].value != payloads.content:
+            return None
+        return Verdict(found[VERDICT].value)
+
+    def sign_off(self, calibration: str) -> SignOff | None:
+        """The decision that stands over the payloads made last."""
+        payloads = self.payloads(calibration)
+        if payloads is None:
+            return None
+        return standing(self._sign_offs.decisions(self._plan.name, self._bucket.key, calibration), payloads.content)
+
+    def standing(self, calibration: str) -> CalibrationStanding:
+        """How far the calibration is."""
+        return CalibrationStanding(
+            calibration,
+            has_payloads=self.payloads(calibration) is not None,
+            verdict=self.verdict(calibration),
+            sign_off=self.sign_off(calibration),
+        )
+
+    def reasons_against_calibrating(self, calibration: str) -> tuple[str, ...]:
+        """Why a calibration may not start; nothing when it may."""
+        return self._gate(self._plan.campaign.gates.downstream, self._plan.upstream(calibration))
+
+    def reasons_against_cdst(self) -> tuple[str, ...]:
+        """Why cDST files may not be produced; nothing when they may."""
+        return self._gate(self._plan.campaign.gates.cdst, self._plan.raw_stage)
+
+    def reasons_against_publishing(self, buckets: Iterable[Bucket]) -> tuple[str, ...]:
+        """Why the bucket may not be published; ``buckets`` are all of the campaign."""
+        published = self._instance.get_materialized_partitions(published_key(self._plan.name))
+        shut = self._gate(self._plan.campaign.gates.publish, self._plan.calibrations)
+        return (*shut, *check_order(self._bucket, buckets, published))
+
+    def reasons_against_reading_cdst(self) -> tuple[str, ...]:
+        """Why calibrations of the cDST stage may not start; nothing when there are cDST files."""
+        if self.has(cdst_key(self._plan.name)):
+            return ()
+        return (f"bucket {self._bucket.key} has no cDST files yet; they are produced when its raw stage is done",)
+
+    def has(self, key: dg.AssetKey) -> bool:
+        """Whether the asset was made for the bucket."""
+        return self._metadata(key) is not None
+
+    def _gate(self, gate: Gate, calibrations: Sequence[str]) -> tuple[str, ...]:
+        standings = [self.standing(name) for name in calibrations]
+        return check_gate(gate, standings, campaign=self._plan.name, bucket=self._bucket)
+
+    def _metadata(self, key: dg.AssetKey) -> Mapping[str, Any] | None:
+        wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[self._bucket.key])
+        records = self._instance.fetch_materializations(wanted, limit=1).records
+        materialisation = records[0].asset_materialization if records else None
+        return None if materialisation is None else materialisation.metadata

@@ -1,0 +1,94 @@
+"""What the assets of a campaign are built from: its file, its catalogue and where its scripts are."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from b2cal_core.buckets import Bucket
+from b2cal_core.campaigns import Campaign
+from b2cal_core.ports import CampaignStore
+from b2cal_core.settings import CalibrationSettings, Catalogue
+
+_SCRIPT, _VALIDATION = "caf_", "val_"
+
+
+@dataclass(frozen=True)
+class CampaignPlan:
+    """A campaign whose calibrations are known; ``scripts`` is the directory of the release's scripts."""
+
+    campaign: Campaign
+    catalogue: Catalogue
+    scripts: Path
+
+    @classmethod
+    def read(cls, store: CampaignStore, name: str) -> Self:
+        """The plan of a campaign of the store; ``ConfigurationError`` when file, catalogue or scripts are not as they should be."""
+        campaign = store.campaign(name)
+        return cls(campaign, store.catalogue(campaign.catalogue), store.scripts(campaign.catalogue)).checked()
+
+    def checked(self) -> Self:
+        """The plan itself; ``CatalogueError`` when the campaign asks for a calibration the catalogue has not."""
+        self.calibrations  # noqa: B018 (asked for its errors)
+        return self
+
+    @property
+    def name(self) -> str:
+        """The campaign's name."""
+        return self.campaign.name
+
+    @cached_property
+    def calibrations(self) -> tuple[str, ...]:
+        """The calibrations of the campaign, dependencies first."""
+        return self.campaign.calibrations_of(self.catalogue)
+
+    @cached_property
+    def raw_stage(self) -> tuple[str, ...]:
+        """The calibrations that come before cDST production."""
+        return tuple(name for name in self.calibrations if self.catalogue[name].stage == "raw")
+
+    @cached_property
+    def cdst_stage(self) -> tuple[str, ...]:
+        """The calibrations that read cDST files."""
+        return tuple(name for name in self.calibrations if self.catalogue[name].stage == "cdst")
+
+    def settings(self, calibration: str) -> CalibrationSettings:
+        """What the calibration's script says of itself."""
+        return self.catalogue[calibration]
+
+    def upstream(self, calibration: str) -> tuple[str, ...]:
+        """The calibrations of the campaign that must be done before, directly or not, dependencies first."""
+        return tuple(name for name in self.catalogue.dependencies(calibration) if name in self.calibrations)
+
+    def visible(self, calibration: str) -> tuple[str, ...]:
+        """The calibrations whose new payloads this one sees: those upstream, and those its cDST files were made with."""
+        seen = set(self.upstream(calibration))
+        if calibration in self.cdst_stage:
+            seen |= set(self.raw_stage)
+        return tuple(name for name in self.calibrations if name in seen)
+
+    def expert_config(self, calibration: str) -> dict[str, Any]:
+        """The script's configuration, its keys replaced by the campaign's."""
+        return self.settings(calibration).expert_config | self.campaign.expert_config.get(calibration, {})
+
+    def script(self, calibration: str) -> Path:
+        """The calibration's script."""
+        return self.scripts / f"{self.catalogue.script(calibration)}.py"
+
+    def validation_script(self, calibration: str) -> Path | None:
+        """The script that validates the calibration, or ``None`` when it has none."""
+        script = self.catalogue.script(calibration)
+        file = self.scripts / f"{_VALIDATION}{script.removeprefix(_SCRIPT)}.py"
+        return file if file.is_file() else None
+
+    def staging_tag(self, bucket: Bucket) -> str:
+        """The bucket's staging tag."""
+        return self.campaign.staging_tag_of(bucket)
+
+
+def code_version(script: Path | None) -> str | None:
+    """A short hash of a script; ``None`` when there is none, so that a missing file shows where it is used."""
+    if script is None or not script.is_file():
+        return None
+    return hashlib.sha256(script.read_bytes()).hexdigest()[:12]
