@@ -1,0 +1,1 @@
+"""Stores of campaigns, catalogues and buckets."""

@@ -1,0 +1,145 @@
+"""Campaigns and catalogues as files of the home directory; the book of buckets beside the run registry."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from b2cal_caf.atomic_files import write_atomically
+from b2cal_core.buckets import Bucket
+from b2cal_core.campaigns import Campaign
+from b2cal_core.errors import BackendError, CatalogueError, ConfigurationError
+from b2cal_core.ports import CampaignStore
+from b2cal_core.settings import Catalogue
+from resources.campaigns.embedded_book import BookedBucket, BucketBook
+from resources.home import Home
+
+
+class FileCampaignStore(CampaignStore):
+    """Campaigns and catalogues below a home directory."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._book = BucketBook(home.registry_url)
+
+    def names(self) -> tuple[str, ...]:
+        """The campaigns that have a file, whether it is valid or not."""
+        return tuple(sorted(file.stem for file in self._home.campaigns.glob("*.yaml")))
+
+    def campaign(self, name: str) -> Campaign:
+        """The campaign; ``ConfigurationError`` when there is none or its file is not valid."""
+        file = self._home.campaigns / f"{name}.yaml"
+        if not file.is_file():
+            known = ", ".join(self.names()) or "none; create one with b2cal campaign create"
+            raise ConfigurationError(f"no campaign is called {name!r}; there are {known}")
+        campaign = parse_campaign(_read(file), str(file))
+        if campaign.name != name:
+            raise ConfigurationError(
+                f"{file} holds a campaign called {campaign.name!r}; file and campaign must share the name"
+            )
+        return campaign
+
+    def save_campaign(self, text: str) -> Campaign:
+        """Check a campaign's YAML text against its catalogue and keep it; an earlier one of the name is replaced."""
+        campaign = self.check_campaign(text)
+        _write(self._home.campaigns / f"{campaign.name}.yaml", text)
+        return campaign
+
+    def check_campaign(self, text: str, source: str = "campaign") -> Campaign:
+        """The campaign in the text; ``ConfigurationError`` when it does not fit itself or its catalogue."""
+        campaign = parse_campaign(text, source)
+        catalogue = self.catalogue(campaign.catalogue)
+        try:
+            chosen = campaign.calibrations_of(catalogue)
+        except CatalogueError as error:
+            raise ConfigurationError(f"{source}, calibrations: {error}") from error
+        for key, names in (("expert_config", campaign.expert_config), ("thresholds", campaign.thresholds)):
+            for name in names:
+                if name not in chosen:
+                    known = ", ".join(chosen)
+                    raise ConfigurationError(
+                        f"{source}, {key}: {name!r} is no calibration of this campaign; it has {known}"
+                    )
+        return campaign
+
+    def releases(self) -> tuple[str, ...]:
+        """The releases whose catalogue is known, by name."""
+        return tuple(sorted(file.parent.name for file in self._home.catalogues.glob("*/release.json")))
+
+    def catalogue(self, release: str) -> Catalogue:
+        """The catalogue of a release; ``ConfigurationError`` when there is none."""
+        return Catalogue.from_json(self._release_file(release, "catalogue.json"))
+
+    def scripts(self, release: str) -> Path:
+        """The directory with the scripts of a release; ``ConfigurationError`` when it is gone."""
+        directory = Path(self._release_file(release, "release.json")["scripts"])
+        if not directory.is_dir():
+            raise ConfigurationError(
+                f"the scripts of release {release} were in {directory}, which is gone; "
+                f"put them back or import them again: b2cal catalogue import DIR --release {release}"
+            )
+        return directory
+
+    def save_catalogue(self, release: str, catalogue: Catalogue, *, scripts: Path) -> None:
+        """Keep a release's catalogue and where its scripts are; an earlier one of the name is replaced."""
+        if not release or not all(part.isalnum() for part in release.replace(".", "-").replace("_", "-").split("-")):
+            raise ConfigurationError(f"a release is named with letters, digits and . - _ between them, got {release!r}")
+        directory = self._home.catalogues / release
+        _write(directory / "catalogue.json", json.dumps(catalogue.to_json(), indent=1))
+        _write(directory / "release.json", json.dumps({"scripts": str(scripts.resolve())}))
+
+    def buckets(self, campaign: str) -> tuple[Bucket, ...]:
+        """The campaign's buckets in order."""
+        return tuple(entry.bucket for entry in self._book.entries(campaign))
+
+    def book(self, campaign: str) -> tuple[BookedBucket, ...]:
+        """The buckets in order, with who closed them and when."""
+        return self._book.entries(campaign)
+
+    def add_bucket(self, campaign: str, bucket: Bucket, *, closed_by: str) -> Bucket:
+        """Book a bucket; the same one again is harmless, one that overlaps another raises ``ConflictError``."""
+        return self._book.add(campaign, bucket, closed_by=closed_by)
+
+    def _release_file(self, release: str, name: str) -> dict[str, Any]:
+        file = self._home.catalogues / release / name
+        if not file.is_file():
+            known = ", ".join(self.releases()) or "none"
+            raise ConfigurationError(
+                f"there is no catalogue of release {release!r}, known are {known}; "
+                f"import one: b2cal catalogue import DIR --release {release}"
+            )
+        try:
+            fields = json.loads(_read(file))
+        except json.JSONDecodeError as error:
+            raise ConfigurationError(f"{file} is damaged: {error}; import the release {release} again") from error
+        return dict(fields)
+
+
+def parse_campaign(text: str, source: str) -> Campaign:
+    """The campaign in YAML text; ``ConfigurationError`` names ``source``, the key or the line."""
+    try:
+        mapping = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{source} is not YAML: {error}") from error
+    if not isinstance(mapping, Mapping):
+        raise ConfigurationError(f"{source} must hold keys and values, as a campaign file does")
+    return Campaign.from_mapping(mapping, source)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BackendError(f"{file} cannot be read: {error.strerror or error}", transient=True) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file} is not text in UTF-8: {error}") from error
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        write_atomically(file, text.encode())
+    except OSError as error:
+        message = f"{file} cannot be written: {error.strerror or error}; see that its disk has room and may be written"
+        raise BackendError(message, transient=True) from error

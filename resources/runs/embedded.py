@@ -1,0 +1,151 @@
+"""The embedded run registry: one row per run, and a change number that sensors use as their cursor."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Column,
+    ColumnElement,
+    Connection,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    or_,
+    select,
+)
+
+from b2cal_core.ports import RunRegistry
+from b2cal_core.ranges import ExpRun, IoV
+from b2cal_core.runs import RunRecord
+from resources.runs.records import record_from_json, record_to_json
+from resources.sql_database import SqlDatabase
+
+_CHUNK = 5000
+_METADATA = MetaData()
+_RUNS = Table(
+    "runs",
+    _METADATA,
+    Column("exp", Integer, primary_key=True, autoincrement=False),
+    Column("run", Integer, primary_key=True, autoincrement=False),
+    Column("change_number", BigInteger, nullable=False, unique=True),
+    Column("digest", String(64), nullable=False),
+    Column("document", Text(2**24 - 1), nullable=False),
+)
+# One row, locked by whoever writes: change numbers become visible in the order they are given, so no cursor skips one.
+_LAST_CHANGE = Table(
+    "last_run_change",
+    _METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("change_number", BigInteger, nullable=False),
+)
+
+
+def _first_number(_dialect: str) -> tuple[str, ...]:
+    absent = "WHERE NOT EXISTS (SELECT id FROM last_run_change)"
+    return (f"INSERT INTO last_run_change (id, change_number) SELECT 1, 0 FROM (SELECT 1 AS one) AS rows_ {absent}",)  # noqa: S608 (no value comes from outside)
+
+
+class EmbeddedRunRegistry(RunRegistry):
+    """A run registry in an SQL database; nothing is opened before the first question.
+
+    Args:
+        url: SQLAlchemy address, for example ``Home.registry_url``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = SqlDatabase(url, _METADATA, what="the run registry", extra=_first_number)
+
+    def add(self, records: Iterable[RunRecord]) -> int:
+        """Register runs or bring known ones up to date, in transactions of some thousands; how many changed."""
+        return sum(self._add_chunk(chunk) for chunk in _chunks(records))
+
+    def changes(self, cursor: int, limit: int = 1000) -> tuple[tuple[RunRecord, ...], int]:
+        """Runs changed after ``cursor``, oldest change first, and the new cursor.
+
+        A cursor beyond the last change was given by a registry that is gone, and is taken as 0.
+        """
+        query = select(_RUNS.c.change_number, _RUNS.c.document).order_by(_RUNS.c.change_number).limit(limit)
+        with self._database.reading() as connection:
+            start = cursor if cursor <= _last_change(connection) else 0
+            rows = connection.execute(query.where(_RUNS.c.change_number > start)).all()
+        records = tuple(_record(document) for _, document in rows)
+        return records, rows[-1][0] if rows else start
+
+    def runs(self, within: IoV | None = None) -> tuple[RunRecord, ...]:
+        """The runs in ``within``, ends included, in order."""
+        query = select(_RUNS.c.document).order_by(_RUNS.c.exp, _RUNS.c.run)
+        if within is not None:
+            query = query.where(_lies_in(within))
+        with self._database.reading() as connection:
+            documents = connection.execute(query).scalars().all()
+        return tuple(map(_record, documents))
+
+    def _add_chunk(self, chunk: Mapping[ExpRun, RunRecord]) -> int:
+        rows = [_row(record) for record in chunk.values()]
+        with self._database.writing() as connection:
+            last = _last_change(connection)
+            known = _digests(connection, IoV.spanning(chunk))
+            changed = [row for row in rows if known.get((row["exp"], row["run"])) != row["digest"]]
+            for number, row in enumerate(changed, start=last + 1):
+                row["change_number"] = number
+            _write(connection, changed, known)
+            connection.execute(_LAST_CHANGE.update().values(change_number=last + len(changed)))
+        return len(changed)
+
+
+def _chunks(records: Iterable[RunRecord]) -> Iterator[dict[ExpRun, RunRecord]]:
+    """Up to ``_CHUNK`` records at a time, by run; of two records of one run in a chunk the later counts."""
+    remaining = iter(records)
+    while chunk := {record.run: record for record in islice(remaining, _CHUNK)}:
+        yield chunk
+
+
+def _row(record: RunRecord) -> dict[str, Any]:
+    document = json.dumps(record_to_json(record), separators=(",", ":"))
+    digest = hashlib.sha256(document.encode()).hexdigest()
+    return {"exp": record.run.exp, "run": record.run.run, "digest": digest, "document": document}
+
+
+def _record(document: str) -> RunRecord:
+    return record_from_json(json.loads(document), "the run registry's entry")
+
+
+def _last_change(connection: Connection) -> int:
+    return int(connection.execute(select(_LAST_CHANGE.c.change_number).with_for_update()).scalar_one())
+
+
+def _digests(connection: Connection, within: IoV) -> dict[tuple[int, int], str]:
+    query = select(_RUNS.c.exp, _RUNS.c.run, _RUNS.c.digest).where(_lies_in(within))
+    return {(exp, run): digest for exp, run, digest in connection.execute(query)}
+
+
+def _write(connection: Connection, rows: list[dict[str, Any]], known: Mapping[tuple[int, int], str]) -> None:
+    new = [row for row in rows if (row["exp"], row["run"]) not in known]
+    other = [{f"b_{key}": value for key, value in row.items()} for row in rows if (row["exp"], row["run"]) in known]
+    if new:
+        connection.execute(_RUNS.insert(), new)
+    if other:
+        of_run = and_(_RUNS.c.exp == bindparam("b_exp"), _RUNS.c.run == bindparam("b_run"))
+        fields: dict[str, BindParameter[Any]] = {
+            key: bindparam(f"b_{key}") for key in ("change_number", "digest", "document")
+        }
+        connection.execute(_RUNS.update().where(of_run).values(**fields), other)
+
+
+def _lies_in(iov: IoV) -> ColumnElement[bool]:
+    """Written out, since databases differ in how they compare pairs."""
+    exp, run = _RUNS.c.exp, _RUNS.c.run
+    condition = or_(exp > iov.exp_low, and_(exp == iov.exp_low, run >= iov.run_low))
+    if iov.is_open:
+        return condition
+    last_exp, after = iov.stop
+    return and_(condition, exp <= last_exp, or_(exp < last_exp, run < after))

@@ -1,0 +1,95 @@
+"""The embedded sign-off log: the database itself refuses to change or remove a decision."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, Index, Integer, MetaData, RowMapping, String, Table, Text, select
+
+from b2cal_core.ports import SignOffLog
+from b2cal_core.verdicts import Decision, SignOff
+from resources.sql_database import SqlDatabase, utc_text
+
+_METADATA = MetaData()
+_DECISIONS = Table(
+    "decisions",
+    _METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("campaign", String(64), nullable=False),
+    Column("bucket", String(64), nullable=False),
+    Column("calibration", String(64), nullable=False),
+    Column("decision", String(16), nullable=False),
+    Column("author", String(200), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("evidence", String(200), nullable=False),
+    Column("decided_at", String(32), nullable=False),
+    Index("decisions_by_subject", "campaign", "bucket", "calibration"),
+    sqlite_autoincrement=True,
+)
+_REFUSAL = "decisions are only ever appended; log a new one"
+_ACTIONS = {
+    "sqlite": f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END",
+    "mysql": f"FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = '{_REFUSAL}'",
+}
+_ACTIONS["mariadb"] = _ACTIONS["mysql"]
+
+
+def _triggers(dialect: str) -> tuple[str, ...]:
+    return tuple(
+        f"CREATE TRIGGER IF NOT EXISTS decisions_no_{verb.lower()} BEFORE {verb} ON decisions {_ACTIONS[dialect]}"
+        for verb in ("UPDATE", "DELETE")
+    )
+
+
+class EmbeddedSignOffLog(SignOffLog):
+    """The log in an SQL database; nothing is opened before the first question.
+
+    Args:
+        url: SQLAlchemy address, for example ``Home.registry_url``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = SqlDatabase(url, _METADATA, what="the sign-off log", extra=_triggers)
+
+    def record(self, decision: SignOff) -> None:
+        """Append a decision; ``DataError`` when its time has no time zone."""
+        with self._database.writing() as connection:
+            connection.execute(_DECISIONS.insert().values(**_row(decision)))
+
+    def decisions(
+        self, campaign: str, bucket: str | None = None, calibration: str | None = None
+    ) -> tuple[SignOff, ...]:
+        """Decisions in the order they were logged."""
+        query = select(_DECISIONS).where(_DECISIONS.c.campaign == campaign).order_by(_DECISIONS.c.id)
+        if bucket is not None:
+            query = query.where(_DECISIONS.c.bucket == bucket)
+        if calibration is not None:
+            query = query.where(_DECISIONS.c.calibration == calibration)
+        with self._database.reading() as connection:
+            rows = connection.execute(query).mappings().all()
+        return tuple(_decision(row) for row in rows)
+
+
+def _row(decision: SignOff) -> dict[str, Any]:
+    return {
+        "campaign": decision.campaign,
+        "bucket": decision.bucket,
+        "calibration": decision.calibration,
+        "decision": decision.decision.value,
+        "author": decision.author,
+        "reason": decision.reason,
+        "evidence": decision.evidence,
+        "decided_at": utc_text(decision.when, "the decision"),
+    }
+
+
+def _decision(row: RowMapping) -> SignOff:
+    return SignOff(
+        row["campaign"],
+        row["bucket"],
+        row["calibration"],
+        Decision(row["decision"]),
+        row["author"],
+        row["reason"],
+        row["evidence"],
+        datetime.fromisoformat(row["decided_at"]),
+    )

@@ -1,0 +1,130 @@
+"""What every run registry, and every fake of one, must do."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from b2cal_core.errors import DataError
+from b2cal_core.ports import RunRegistry
+from b2cal_core.ranges import ExpRun, IoV
+from b2cal_core.runs import DataFile, RunRecord
+
+
+def a_run(exp: int, run: int, *, quality: str = "Good", events: int = 100) -> RunRecord:
+    started = datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=UTC) + timedelta(hours=run)
+    path = f"/data/e{exp:04d}/r{run:05d}/hadron_calib/raw/f.root"
+    file = DataFile(path, "hadron_calib", "raw", events, 4096, "ab" * 32)
+    return RunRecord(
+        ExpRun(exp, run), "physics", "4S", "On", frozenset({quality}), started, started + timedelta(hours=1), (file,)
+    )
+
+
+class RunRegistryContract:
+    @pytest.fixture
+    def registry(self) -> Iterator[RunRegistry]:
+        raise NotImplementedError
+
+    def test_an_empty_registry_answers_nothing(self, registry: RunRegistry) -> None:
+        assert registry.runs() == ()
+        assert registry.changes(0) == ((), 0)
+
+    def test_a_run_comes_back_as_it_was_registered(self, registry: RunRegistry) -> None:
+        bare = RunRecord(ExpRun(0, 0), "null", "", "Off", frozenset(), a_run(0, 0).started, a_run(0, 0).ended)
+        assert registry.add([a_run(12, 3), bare]) == 2
+        assert registry.runs() == (bare, a_run(12, 3))
+
+    def test_runs_come_in_order_of_experiment_and_run(self, registry: RunRegistry) -> None:
+        registry.add([a_run(13, 1), a_run(12, 30), a_run(12, 4)])
+        assert [tuple(r.run) for r in registry.runs()] == [(12, 4), (12, 30), (13, 1)]
+
+    @pytest.mark.parametrize(
+        ("within", "expected"),
+        [
+            (IoV(12, 4, 12, 30), [(12, 4), (12, 30)]),
+            (IoV(12, 5, 12, 30), [(12, 30)]),
+            (IoV(12, 5, 12, 29), []),
+            (IoV(12, 5, 12, -1), [(12, 30)]),
+            (IoV(12, 30, 13, 0), [(12, 30)]),
+            (IoV(12, 30, 13, 1), [(12, 30), (13, 1)]),
+            (IoV(12, 31, -1, -1), [(13, 1), (14, 2)]),
+            (IoV(0, 0, -1, -1), [(12, 4), (12, 30), (13, 1), (14, 2)]),
+            (IoV(13, 0, 13, -1), [(13, 1)]),
+        ],
+    )
+    def test_a_range_takes_its_ends_and_nothing_beyond(
+        self, registry: RunRegistry, within: IoV, expected: list[tuple[int, int]]
+    ) -> None:
+        registry.add([a_run(12, 4), a_run(12, 30), a_run(13, 1), a_run(14, 2)])
+        assert [tuple(r.run) for r in registry.runs(within)] == expected
+
+    def test_registering_the_same_again_changes_nothing(self, registry: RunRegistry) -> None:
+        registry.add([a_run(12, 1), a_run(12, 2)])
+        _, cursor = registry.changes(0)
+        assert registry.add([a_run(12, 2), a_run(12, 1)]) == 0
+        assert registry.changes(cursor) == ((), cursor)
+
+    def test_a_changed_run_replaces_the_old_one_and_is_a_change(self, registry: RunRegistry) -> None:
+        registry.add([a_run(12, 1), a_run(12, 2)])
+        _, cursor = registry.changes(0)
+        assert registry.add([a_run(12, 1, quality="Bad For Alignment"), a_run(12, 2)]) == 1
+        assert registry.changes(cursor)[0] == (a_run(12, 1, quality="Bad For Alignment"),)
+        assert registry.runs() == (a_run(12, 1, quality="Bad For Alignment"), a_run(12, 2))
+
+    def test_changes_come_in_the_order_they_were_made(self, registry: RunRegistry) -> None:
+        registry.add([a_run(12, 9)])
+        registry.add([a_run(12, 1)])
+        registry.add([a_run(12, 9, events=7)])
+        assert [tuple(r.run) for r in registry.changes(0)[0]] == [(12, 1), (12, 9)]
+
+    def test_reading_in_pages_gives_every_change_once(self, registry: RunRegistry) -> None:
+        registry.add([a_run(12, n) for n in range(1, 8)])
+        seen, cursor = [], 0
+        while page := registry.changes(cursor, limit=3):
+            if not page[0]:
+                break
+            assert len(page[0]) <= 3
+            seen += [record.run.run for record in page[0]]
+            cursor = page[1]
+        assert seen == [1, 2, 3, 4, 5, 6, 7]
+
+    def test_a_cursor_beyond_the_last_change_starts_over(self, registry: RunRegistry) -> None:
+        registry.add([a_run(12, 1)])
+        records, cursor = registry.changes(10**9)
+        assert records == (a_run(12, 1),)
+        assert registry.changes(cursor) == ((), cursor)
+
+    def test_of_one_run_twice_in_one_call_the_later_counts(self, registry: RunRegistry) -> None:
+        assert registry.add([a_run(12, 1), a_run(12, 1, events=9)]) == 1
+        assert registry.runs() == (a_run(12, 1, events=9),)
+
+    def test_times_of_other_zones_are_the_same_moments(self, registry: RunRegistry) -> None:
+        local = timezone(timedelta(hours=9))
+        run = a_run(12, 1)
+        abroad = RunRecord(
+            run.run,
+            run.run_type,
+            run.beam_energy,
+            run.magnet,
+            run.quality,
+            run.started.astimezone(local),
+            run.ended.astimezone(local),
+            run.files,
+        )
+        registry.add([abroad])
+        assert registry.runs() == (run,)
+        assert registry.runs()[0].started.utcoffset() == timedelta(0)
+
+    def test_a_time_without_zone_is_refused(self, registry: RunRegistry) -> None:
+        run = a_run(12, 1)
+        naive = RunRecord(
+            run.run,
+            "physics",
+            "4S",
+            "On",
+            run.quality,
+            datetime(2026, 1, 1),  # noqa: DTZ001 (it is the point)
+            run.ended,
+        )
+        with pytest.raises(DataError, match="exp 12 run 1 has a time without time zone"):
+            registry.add([naive])

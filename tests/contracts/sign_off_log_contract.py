@@ -1,0 +1,58 @@
+"""What every sign-off log, and every fake of one, must do."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from b2cal_core.errors import DataError
+from b2cal_core.ports import SignOffLog
+from b2cal_core.verdicts import Decision, SignOff
+
+ACCEPTED = SignOff(
+    campaign="prompt",
+    bucket="e0012r00001-e0012r00020",
+    calibration="CDC Tracking",
+    decision=Decision.accepted,
+    author="rule:all_pass",
+    reason="all 5 figures pass",
+    evidence="ab" * 32,
+    when=datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC),
+)
+
+
+class SignOffLogContract:
+    @pytest.fixture
+    def log(self) -> Iterator[SignOffLog]:
+        raise NotImplementedError
+
+    def test_a_new_log_holds_nothing(self, log: SignOffLog) -> None:
+        assert log.decisions("prompt") == ()
+
+    def test_a_decision_comes_back_as_it_was_logged(self, log: SignOffLog) -> None:
+        log.record(ACCEPTED)
+        assert log.decisions("prompt") == (ACCEPTED,)
+
+    def test_decisions_stay_in_the_order_they_were_logged_whatever_their_time(self, log: SignOffLog) -> None:
+        earlier = replace(ACCEPTED, decision=Decision.rejected, author="mia", when=datetime(2020, 1, 1, tzinfo=UTC))
+        log.record(ACCEPTED)
+        log.record(earlier)
+        log.record(ACCEPTED)
+        assert log.decisions("prompt") == (ACCEPTED, earlier, ACCEPTED)
+
+    def test_decisions_are_found_by_bucket_and_calibration(self, log: SignOffLog) -> None:
+        other_bucket = replace(ACCEPTED, bucket="e0012r00021-e0012r00040")
+        other_calibration = replace(ACCEPTED, calibration="TOP")
+        other_campaign = replace(ACCEPTED, campaign="proc13")
+        for decision in (ACCEPTED, other_bucket, other_calibration, other_campaign):
+            log.record(decision)
+        assert log.decisions("prompt", ACCEPTED.bucket) == (ACCEPTED, other_calibration)
+        assert log.decisions("prompt", ACCEPTED.bucket, "TOP") == (other_calibration,)
+        assert log.decisions("prompt", calibration="CDC Tracking") == (ACCEPTED, other_bucket)
+        assert log.decisions("proc13") == (other_campaign,)
+
+    def test_a_time_without_zone_is_refused(self, log: SignOffLog) -> None:
+        with pytest.raises(DataError, match="time zone"):
+            log.record(replace(ACCEPTED, when=datetime(2026, 1, 1)))  # noqa: DTZ001 (it is the point)
+        assert log.decisions("prompt") == ()
