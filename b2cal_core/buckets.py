@@ -1,7 +1,7 @@
 """Buckets: the blocks of runs that are calibrated together, and how runs are gathered into them.
 
-A bucket is a closed range of runs of one experiment unless its policy says otherwise. Its key is made of the range, padded with
-zeros so that keys sort as the runs do.
+A bucket is a closed range of runs of one experiment unless its policy says otherwise. Its key is made of the range,
+padded with zeros so that keys sort as the runs do.
 """
 
 import re
@@ -60,7 +60,7 @@ class Bucket:
 
 
 class BucketPolicy(BaseModel):
-    """When a bucket is full. Exactly one of ``runs``, ``events`` and ``hours`` is given, or none: closed by hand only.
+    """When a bucket is full: one of ``runs``, ``events`` and ``hours`` says so, or none: closed by hand only.
 
     A run that fills the bucket belongs to it. Runs that do not pass ``counted`` are carried along but do not count.
     """
@@ -70,7 +70,7 @@ class BucketPolicy(BaseModel):
     runs: int | None = Field(default=None, ge=1, description="counted runs in a bucket")
     events: int | None = Field(default=None, ge=1, description="events of `events_of` in counted runs")
     events_of: str = Field(default="hadron_calib", description="data tag whose raw events are counted")
-    hours: float | None = Field(default=None, gt=0, description="from the start of the first run to the end of the last")
+    hours: float | None = Field(default=None, gt=0, description="start of the first run to end of the last")
     cross_experiments: bool = False
     counted: tuple[str, ...] = Field(default=("physics",), description="filters that a counted run passes")
 
@@ -110,12 +110,12 @@ def form_buckets(records: Iterable[RunRecord], policy: BucketPolicy, existing: I
 
     Args:
         records: all runs known, in any order.
-        policy: when a bucket is full; unless it crosses experiments, a run of a later experiment closes the bucket before it.
+        policy: when a bucket is full; unless it crosses experiments, a run of a later one closes the bucket before it.
         existing: buckets formed or closed by hand earlier; they stay as they are and their runs are passed over.
 
     Returns:
-        New buckets, disjoint and in order; the runs left waiting; and runs that arrived late, before the end of the last
-        existing bucket but in none of them.
+        New buckets, disjoint and in order; the runs left waiting; and runs that arrived late, before the end of the
+        last existing bucket but in none of them.
     """
     taken = sorted(existing)
     frontier = taken[-1].last if taken else None

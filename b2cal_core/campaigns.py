@@ -63,16 +63,21 @@ class Campaign(BaseModel):
     description: str = ""
     catalogue: str = Field(description="the release whose scripts are used")
     calibrations: tuple[str, ...] | None = Field(default=None, description="names asked for; none: the whole catalogue")
-    first_run: tuple[int, int] | None = Field(default=None, description="experiment and run; earlier runs are passed over")
+    first_run: tuple[int, int] | None = Field(
+        default=None, description="experiment and run; earlier runs are passed over"
+    )
     last_run: tuple[int, int] | None = Field(default=None, description="experiment and run; later runs are passed over")
     base_tags: tuple[str, ...] = Field(min_length=1, description="the last one has the highest priority")
     staging_tag: str = Field(default="staging_{campaign}_{bucket}", description="one tag per bucket")
     target_tag: str
-    update_mode: str = Field(default="allow_closed", pattern="^(strict|allow_closed|fix_closed|simple|full_replacement)$")
+    update_mode: str = Field(
+        default="allow_closed", pattern="^(strict|allow_closed|fix_closed|simple|full_replacement)$"
+    )
     buckets: BucketPolicy = BucketPolicy()
     expert_config: dict[str, dict[str, Any]] = Field(default_factory=dict, description="per calibration name")
     thresholds: dict[str, dict[str, dict[str, float]]] = Field(
-        default_factory=dict, description="per calibration and figure of merit: low_fail, low_warn, high_warn, high_fail"
+        default_factory=dict,
+        description="per calibration and figure of merit: low_fail, low_warn, high_warn, high_fail",
     )
     gates: Gates = Gates()
     site: Site = Site()

@@ -44,7 +44,8 @@ def _reason(gate: Gate, standing: CalibrationStanding, place: str) -> str:
     if not standing.has_payloads:
         return f"{name} has no payloads yet in {place}; it must be calibrated first"
     if signed is not None and signed.decision is Decision.rejected:
-        return f"{name} was rejected by {signed.author} ({signed.reason}); redo it: b2cal bucket run {place} --only {short}"
+        why = f"{name} was rejected by {signed.author} ({signed.reason})"
+        return f"{why}; redo it: b2cal bucket run {place} --only {short}"
     if signed is not None:
         return ""
     if standing.verdict is Verdict.fail:

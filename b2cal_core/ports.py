@@ -1,6 +1,6 @@
 """The ports: what the platform asks of the world outside, one abstract class each.
 
-Adapters live in ``resources``; every adapter and every fake of a port passes the same contract tests. All times are UTC.
+Adapters live in ``resources``; every adapter and every fake of a port passes the same contract tests. Times are UTC.
 """
 
 from abc import ABC, abstractmethod
@@ -53,7 +53,7 @@ class CafObserver(ABC):
 
     @abstractmethod
     def jobs(self, calibration: str, counts: Mapping[str, int]) -> None:
-        """How many batch jobs of a calibration stand where: ``submitted``, ``running``, ``completed``, ``failed``, ``cached``."""
+        """How many batch jobs stand where: ``submitted``, ``running``, ``completed``, ``failed``, ``cached``."""
 
     @abstractmethod
     def log(self, message: str) -> None:
@@ -363,5 +363,7 @@ class SignOffLog(ABC):
         """Append a decision."""
 
     @abstractmethod
-    def decisions(self, campaign: str, bucket: str | None = None, calibration: str | None = None) -> tuple[SignOff, ...]:
+    def decisions(
+        self, campaign: str, bucket: str | None = None, calibration: str | None = None
+    ) -> tuple[SignOff, ...]:
         """Decisions in the order they were logged."""

@@ -8,14 +8,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from b2cal_core.errors import CatalogueError
 from b2cal_core.filters import category_of
 from b2cal_core.graphs import CycleError, topological_order, transitive
 
 DATA_FORMATS = frozenset({"raw", "cdst", "mdst", "udst"})
-Name = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 def asset_name(name: str) -> str:
@@ -25,6 +24,16 @@ def asset_name(name: str) -> str:
     'cdc_dedx_hadron_calibrations'
     """
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def _has_an_asset_name(name: str) -> str:
+    if not asset_name(name):
+        msg = f"a calibration's name needs a letter or a digit, got {name!r}"
+        raise ValueError(msg)
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_has_an_asset_name)]
 
 
 def _json_ready(value: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +139,8 @@ class Catalogue:
         self._script_of: dict[str, str] = {}
         for script, settings in scripts.items():
             if settings.name in self._by_name:
-                msg = f"scripts {self._script_of[settings.name]} and {script} share the name {settings.name!r}; rename one"
+                other = self._script_of[settings.name]
+                msg = f"scripts {other} and {script} share the name {settings.name!r}; rename one"
                 raise CatalogueError(msg)
             self._by_name[settings.name] = settings
             self._script_of[settings.name] = script

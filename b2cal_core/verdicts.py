@@ -81,7 +81,8 @@ class SignOff:
     Attributes:
         subject: campaign, bucket key and calibration name.
         author: the person, or ``rule:<name>`` for an automatic decision.
-        evidence: identity of what was judged (for payloads their content hash); a decision over other content does not count.
+        evidence: identity of what was judged, for payloads their content hash; a decision over other content does
+            not count.
     """
 
     campaign: str
@@ -95,6 +96,7 @@ class SignOff:
 
     @property
     def subject(self) -> tuple[str, str, str]:
+        """What was decided over."""
         return self.campaign, self.bucket, self.calibration
 
 
@@ -102,7 +104,7 @@ class SignOffRule(StrEnum):
     """When a result is accepted without a person: never, when all figures pass, or when none fails."""
 
     manual = "manual"
-    all_pass = "all_pass"
+    all_pass = "all_pass"  # noqa: S105 (a rule, not a password)
     none_fail = "none_fail"
 
     def accepts(self, verdict: Verdict) -> bool:

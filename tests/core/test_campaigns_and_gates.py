@@ -1,0 +1,166 @@
+"""Campaign files, verdicts, decisions, gates, and the states of tags."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from b2cal_core.buckets import Bucket
+from b2cal_core.campaigns import Campaign, Gate
+from b2cal_core.errors import BackendError, ConfigurationError
+from b2cal_core.gates import CalibrationStanding, check_gate, check_order
+from b2cal_core.jobs import JobStatus
+from b2cal_core.payloads import TRANSITIONS, TagState, check_tag_name
+from b2cal_core.ranges import ExpRun
+from b2cal_core.settings import Catalogue
+from b2cal_core.verdicts import Decision, Figure, SignOff, SignOffRule, Threshold, Verdict, standing
+
+REAL = Catalogue.from_json(json.loads((Path(__file__).parents[1] / "data" / "prompt_catalogue.json").read_text()))
+MINIMAL = {"name": "prompt", "catalogue": "reference", "base_tags": ["main"], "target_tag": "running"}
+BUCKET = Bucket(ExpRun(12, 1), ExpRun(12, 20))
+
+
+def test_a_minimal_campaign_has_sound_defaults() -> None:
+    campaign = Campaign.from_mapping(MINIMAL)
+    assert campaign.staging_tag_of(BUCKET) == "staging_prompt_e0012r00001-e0012r00020"
+    assert campaign.gates.downstream is Gate.verdict
+    assert campaign.gates.publish is Gate.sign_off
+    assert campaign.calibrations_of(REAL) == REAL.order()
+    assert campaign.takes(ExpRun(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"name": "Prompt!"}, "name"),
+        ({"target_tag": "a b"}, "letters, digits"),
+        ({"base_tags": []}, "base_tags"),
+        ({"base_tags": ["ma in"]}, "letters, digits"),
+        ({"staging_tag": "staging"}, "must contain {bucket}"),
+        ({"colour": "red"}, "colour: Extra inputs"),
+        ({"buckets": {"runs": 0}}, "buckets.runs"),
+        ({"update_mode": "force"}, "update_mode"),
+    ],
+)
+def test_a_campaign_that_cannot_work_names_the_key(change: dict, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        Campaign.from_mapping(MINIMAL | change, "prompt.yaml")
+
+
+def test_calibrations_are_asked_for_by_any_name_and_ordered() -> None:
+    campaign = Campaign.from_mapping(
+        MINIMAL | {"calibrations": ["caf_beamspot", "CDC dedx", "top_pre_tracking_calibration"]}
+    )
+    assert campaign.calibrations_of(REAL) == ("CDC dedx", "TOP pre-tracking calibration", "BeamSpot Calibrations")
+
+
+def test_a_campaign_takes_runs_in_its_range() -> None:
+    campaign = Campaign.from_mapping(MINIMAL | {"first_run": [12, 5], "last_run": [13, 2]})
+    taken = [run for run in (ExpRun(12, 4), ExpRun(12, 5), ExpRun(13, 2), ExpRun(13, 3)) if campaign.takes(run)]
+    assert taken == [ExpRun(12, 5), ExpRun(13, 2)]
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [
+        (0, "pass"),
+        (1, "pass"),
+        (1.5, "warn"),
+        (2, "warn"),
+        (2.1, "fail"),
+        (-1.5, "warn"),
+        (-3, "fail"),
+        (float("nan"), "fail"),
+    ],
+)
+def test_a_threshold_grades_with_closed_intervals(value: float, verdict: str) -> None:
+    threshold = Threshold.from_json({"low_fail": -2, "low_warn": -1, "high_warn": 1, "high_fail": 2})
+    assert Figure("x", value, threshold).verdict == verdict
+
+
+def test_a_figure_can_be_judged_by_another_threshold() -> None:
+    figure = Figure("x", 5.0, Threshold())
+    assert figure.with_threshold(None) is figure
+    assert figure.with_threshold(Threshold(high_fail=1)).verdict is Verdict.fail
+
+
+@given(st.lists(st.sampled_from(list(Verdict))))
+def test_the_worst_verdict_is_one_of_them_and_none_is_worse(verdicts) -> None:
+    worst = Verdict.worst(verdicts)
+    assert worst in verdicts or (not verdicts and worst is Verdict.passed)
+    assert (Verdict.fail in verdicts) == (worst is Verdict.fail)
+
+
+@pytest.mark.parametrize(
+    ("rule", "accepted"),
+    [(SignOffRule.manual, []), (SignOffRule.all_pass, ["pass"]), (SignOffRule.none_fail, ["pass", "warn"])],
+)
+def test_rules_accept_by_verdict(rule: SignOffRule, accepted: list[str]) -> None:
+    assert [verdict.value for verdict in Verdict if rule.accepts(verdict)] == accepted
+
+
+def decide(decision: Decision, evidence: str = "abc") -> SignOff:
+    when = datetime(2026, 3, 1, tzinfo=UTC)
+    return SignOff("prompt", BUCKET.key, "cdc_tracking", decision, "ada", "looks off", evidence, when)
+
+
+def test_the_last_decision_over_the_same_content_stands() -> None:
+    accepted, rejected = decide(Decision.accepted), decide(Decision.rejected)
+    assert standing([accepted, rejected], "abc") is rejected
+    assert standing([rejected, accepted], "abc") is accepted
+    assert standing([accepted], "other") is None
+    assert accepted.subject == ("prompt", BUCKET.key, "cdc_tracking")
+
+
+@pytest.mark.parametrize(
+    ("gate", "state", "says"),
+    [
+        (Gate.verdict, {"has_payloads": False}, "no payloads yet"),
+        (Gate.verdict, {"has_payloads": True}, ""),
+        (Gate.verdict, {"has_payloads": True, "verdict": Verdict.warn}, ""),
+        (Gate.verdict, {"has_payloads": True, "verdict": Verdict.fail}, "validation of CDC Tracking failed"),
+        (Gate.verdict, {"has_payloads": True, "sign_off": decide(Decision.rejected)}, "rejected by ada"),
+        (Gate.verdict, {"has_payloads": True, "verdict": Verdict.fail, "sign_off": decide(Decision.accepted)}, ""),
+        (Gate.sign_off, {"has_payloads": True, "verdict": Verdict.passed}, "waits for the sign-off"),
+        (Gate.sign_off, {"has_payloads": True, "sign_off": decide(Decision.accepted)}, ""),
+    ],
+)
+def test_a_gate_answers_with_who_must_do_what(gate: Gate, state: dict, says: str) -> None:
+    reasons = check_gate(gate, [CalibrationStanding("CDC Tracking", **state)], campaign="prompt", bucket=BUCKET)
+    assert len(reasons) == bool(says)
+    assert all(says in reason for reason in reasons)
+
+
+def test_buckets_are_published_in_order() -> None:
+    others = [Bucket(ExpRun(11, 1), ExpRun(11, 9)), BUCKET, Bucket(ExpRun(13, 1), ExpRun(13, 2))]
+    (reason,) = check_order(BUCKET, others, [])
+    assert "e0011r00001-e0011r00009 is earlier" in reason
+    assert check_order(BUCKET, others, [others[0].key]) == ()
+
+
+def test_tags_leave_published_for_invalid_only_and_invalid_never() -> None:
+    def reachable(state: TagState) -> set[TagState]:
+        found: set[TagState] = set()
+        todo = [state]
+        while todo:
+            todo += [new for new in TRANSITIONS[todo.pop()] if new not in found]
+            found.update(todo)
+        return found
+
+    assert reachable(TagState.PUBLISHED) == {TagState.INVALID}
+    assert reachable(TagState.INVALID) == set()
+    assert {state for state in TagState if not state.is_usable} == {TagState.OPEN, TagState.INVALID}
+
+
+def test_tag_names_are_checked() -> None:
+    assert check_tag_name("user_ada_a+b:1-2") == "user_ada_a+b:1-2"
+    with pytest.raises(ConfigurationError, match="letters, digits"):
+        check_tag_name("a/b")
+
+
+def test_small_values_answer_plainly() -> None:
+    assert [status for status in JobStatus if status.is_final] == [JobStatus.completed, JobStatus.failed]
+    assert BackendError("down", transient=True).transient

@@ -1,0 +1,199 @@
+"""Filters, the selection of files, and how runs are gathered into buckets."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from b2cal_core.buckets import Bucket, BucketPolicy, form_buckets
+from b2cal_core.errors import ConfigurationError
+from b2cal_core.filters import category_of, is_selected
+from b2cal_core.ranges import ExpRun, IoV
+from b2cal_core.runs import DataFile, RunRecord, select_files
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def file(name: str, tag: str = "hadron_calib", data_format: str = "raw", events: int = 100) -> DataFile:
+    return DataFile(f"/data/{name}.root", tag, data_format, events, 10 * events, "0" * 64)
+
+
+def record(exp: int, run: int, *files: DataFile, run_type: str = "physics", hours: float = 1.0) -> RunRecord:
+    started = START + timedelta(hours=100 * exp + run)
+    return RunRecord(
+        ExpRun(exp, run),
+        run_type,
+        "4S",
+        "On",
+        frozenset({"Good", "Good Or Recoverable"}),
+        started,
+        started + timedelta(hours=hours),
+        files or (file(f"e{exp}r{run}"),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ([], True),
+        (["physics"], True),
+        (["cosmic"], False),
+        (["cosmic", "physics"], True),
+        (["physics", "Continuum"], False),
+        (["physics", "Continuum", "4S"], True),
+        (["NOT cosmic"], True),
+        (["physics", "NOT On"], False),
+        (["Either"], True),
+        (["Off"], False),
+        (["On", "Either", "Good", "NOT Bad For Alignment"], True),
+        (["Off", "Either"], True),
+    ],
+)
+def test_values_are_or_inside_a_category_and_between_categories_and_not_vetoes(filters, expected) -> None:
+    assert is_selected({"physics", "4S", "On", "Good"}, filters) is expected
+
+
+def test_no_beam_energy_is_a_value_too() -> None:
+    assert is_selected({"physics", ""}, ["", "4S"])
+    assert category_of("NOT ") == "Beam Energy"
+
+
+def test_an_unknown_filter_is_named_with_what_is_known() -> None:
+    with pytest.raises(ConfigurationError, match="'phys' is not in the taxonomy; use one of .*'physics'"):
+        is_selected({"physics"}, ["phys"])
+
+
+@given(st.sets(st.sampled_from(["physics", "4S", "On", "Good", "cosmic"])), st.sampled_from(["physics", "On", "Good"]))
+def test_a_veto_is_the_opposite_of_the_filter(labels, value) -> None:
+    assert is_selected(labels, [value]) is not is_selected(labels, [f"NOT {value}"])
+
+
+def test_files_are_selected_by_input_in_order_of_run_and_path() -> None:
+    records = [
+        record(3, 2, file("b"), file("a"), file("m", "mumu_tight_or_highm_calib"), file("c", data_format="cdst")),
+        record(3, 1, file("z")),
+        record(3, 3, file("cosmics"), run_type="cosmic"),
+        record(4, 1, file("outside")),
+    ]
+    filters = {"hadrons": ("hadron_calib", "physics"), "all": (), "muons": ("mumu_tight_or_highm_calib",)}
+    chosen = select_files(records, filters, data_format="raw", within=IoV(3, 0, 3, -1))
+    paths = {name: [item.file.path.removeprefix("/data/") for item in files] for name, files in chosen.items()}
+    assert paths == {
+        "hadrons": ["z.root", "a.root", "b.root"],
+        "all": ["z.root", "a.root", "b.root", "m.root", "cosmics.root"],
+        "muons": ["m.root"],
+    }
+    assert [item.run for item in chosen["hadrons"]] == [ExpRun(3, 1), ExpRun(3, 2), ExpRun(3, 2)]
+    assert len(select_files(records, {"all": ()}, data_format="raw")["all"]) == 6
+
+
+def test_events_of_a_run_are_counted_by_tag_and_format() -> None:
+    run = record(3, 1, file("a", events=5), file("b", events=6), file("c", data_format="cdst", events=7))
+    assert run.events("hadron_calib") == 11
+    assert run.events("hadron_calib", "cdst") == 7
+    assert run.labels() == {"physics", "4S", "On", "Good", "Good Or Recoverable"}
+    assert "hadron_calib" in run.labels("hadron_calib")
+
+
+def test_a_bucket_is_known_by_its_range() -> None:
+    bucket = Bucket(ExpRun(12, 1), ExpRun(12, 350), "bucket7")
+    assert bucket.key == "e0012r00001-e0012r00350"
+    assert Bucket.from_key(bucket.key, "bucket7") == bucket
+    assert bucket.iov == IoV(12, 1, 12, 350)
+    assert bucket.contains(ExpRun(12, 350))
+    assert not bucket.contains(ExpRun(12, 351))
+    assert Bucket.from_key("e12345r123456-e12345r123456").key == "e12345r123456-e12345r123456"
+
+
+@pytest.mark.parametrize("key", ["", "e12r1-e12r3", "e0012r00001", "e0012r00001-e0012r0035x"])
+def test_what_is_no_bucket_key_is_refused(key: str) -> None:
+    with pytest.raises(ConfigurationError, match="keys look like e0012r00001-e0012r00350"):
+        Bucket.from_key(key)
+
+
+def test_a_bucket_does_not_end_before_it_starts() -> None:
+    with pytest.raises(ConfigurationError, match="must not end"):
+        Bucket(ExpRun(3, 2), ExpRun(3, 1))
+
+
+def keys(records, policy: BucketPolicy, existing=()) -> list[tuple[int, int]]:
+    return [(b.first.run, b.last.run) for b in form_buckets(records, policy, existing).closed]
+
+
+def test_buckets_form_by_counted_runs_and_carry_the_others_along() -> None:
+    records = [record(3, run, run_type="cosmic" if run in {2, 3} else "physics") for run in range(1, 8)]
+    assert keys(records, BucketPolicy(runs=2)) == [(1, 4), (5, 6)]
+    assert [r.run.run for r in form_buckets(records, BucketPolicy(runs=2)).waiting] == [7]
+
+
+def test_buckets_form_by_events_and_by_time() -> None:
+    records = [record(3, run, file(f"r{run}", events=100 * run)) for run in range(1, 7)]
+    assert keys(records, BucketPolicy(events=500)) == [(1, 3 + 0)] + [(4, 5)] or keys(
+        records, BucketPolicy(events=500)
+    ) == [(1, 3)]
+    assert keys(records, BucketPolicy(hours=3)) == [(1, 3), (4, 6)]
+
+
+def test_without_a_rule_buckets_are_closed_by_hand_only() -> None:
+    records = [record(3, run) for run in range(1, 50)]
+    assert form_buckets(records, BucketPolicy()).closed == ()
+
+
+def test_a_new_experiment_closes_the_bucket_unless_it_may_cross() -> None:
+    records = [record(3, 8), record(3, 9), record(4, 0), record(4, 1)]
+    assert form_buckets(records, BucketPolicy(runs=3)).closed == (Bucket(ExpRun(3, 8), ExpRun(3, 9)),)
+    crossing = form_buckets(records, BucketPolicy(runs=3, cross_experiments=True))
+    assert crossing.closed == (Bucket(ExpRun(3, 8), ExpRun(4, 0)),)
+
+
+def test_runs_that_come_late_are_reported_and_not_put_anywhere() -> None:
+    existing = [Bucket(ExpRun(3, 1), ExpRun(3, 4)), Bucket(ExpRun(3, 6), ExpRun(3, 9))]
+    formation = form_buckets([record(3, run) for run in (2, 5, 9, 10)], BucketPolicy(runs=5), existing)
+    assert [r.run.run for r in formation.late] == [5]
+    assert [r.run.run for r in formation.waiting] == [10]
+
+
+def test_a_policy_has_one_rule() -> None:
+    with pytest.raises(ValidationError, match="runs and hours"):
+        BucketPolicy(runs=3, hours=2)
+
+
+MANY = st.lists(
+    st.builds(
+        record,
+        st.integers(3, 5),
+        st.integers(0, 30),
+        run_type=st.sampled_from(["physics", "physics", "cosmic"]),
+    ),
+    unique_by=lambda r: r.run,
+    max_size=40,
+)
+POLICIES = st.one_of(
+    st.builds(BucketPolicy, runs=st.integers(1, 6)),
+    st.builds(BucketPolicy, events=st.integers(50, 600)),
+    st.builds(BucketPolicy, hours=st.floats(1, 20)),
+)
+
+
+@given(MANY, POLICIES)
+def test_buckets_are_disjoint_ordered_and_hold_every_run_once(records, policy) -> None:
+    formation = form_buckets(records, policy)
+    assert list(formation.closed) == sorted(formation.closed)
+    for before, after in zip(formation.closed, formation.closed[1:], strict=False):
+        assert before.last < after.first
+    for bucket in formation.closed:
+        assert bucket.first.exp == bucket.last.exp
+    held = [r.run for r in records if any(b.contains(r.run) for b in formation.closed)]
+    assert sorted([*held, *(r.run for r in formation.waiting)]) == sorted(r.run for r in records)
+    assert not formation.late
+
+
+@given(MANY, POLICIES)
+def test_forming_as_runs_arrive_is_forming_at_once(records, policy) -> None:
+    ordered = sorted(records, key=lambda r: r.run)
+    booked: list[Bucket] = []
+    for count in range(len(ordered) + 1):
+        booked += form_buckets(ordered[:count], policy, booked).closed
+    assert tuple(booked) == form_buckets(ordered, policy).closed

@@ -1,0 +1,198 @@
+"""The four strategies: the recorded answers, and what holds for any runs and any algorithm."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from b2cal_core.ranges import ExpRun, IoV, IoVSet
+from b2cal_core.strategies import (
+    AlgResult,
+    FinalState,
+    SequentialBoundaries,
+    SequentialRunByRun,
+    SimpleRunByRun,
+    SingleIOV,
+    Strategy,
+    StrategyOutcome,
+)
+
+VECTORS = [
+    json.loads(line)
+    for line in (Path(__file__).parents[1] / "data" / "caf_strategy_vectors.jsonl").read_text().splitlines()
+]
+KINDS = {kind.__name__: kind for kind in (SingleIOV, SequentialRunByRun, SequentialBoundaries, SimpleRunByRun)}
+
+
+class CountingAlgorithm:
+    """The algorithm of the recorded answers: its answer depends on the events of the runs it is given."""
+
+    def __init__(self, events: Mapping[ExpRun, int], *, minimum: int, bad=frozenset(), iterate=()) -> None:
+        self.events = events
+        self.minimum = minimum
+        self.bad = bad
+        self.iterate = iterate
+
+    def __call__(self, runs: tuple[ExpRun, ...], iov: IoV) -> AlgResult:
+        assert set(runs) <= set(self.events)
+        total = sum(self.events[run] for run in runs)
+        if self.bad & set(runs):
+            return AlgResult.failure
+        if total < self.minimum:
+            return AlgResult.not_enough_data
+        if self.iterate and (total in self.iterate or total % 7 == 0):
+            return AlgResult.iterate
+        return AlgResult.ok
+
+
+def strategy_of(case: Mapping[str, Any]) -> Strategy:
+    options: dict[str, Any] = {key: IoV(*case[key]) for key in ("apply_iov", "iov_coverage") if key in case}
+    options |= {key: case[key] for key in ("step_size",) if key in case}
+    if "payload_boundaries" in case:
+        options["payload_boundaries"] = tuple(ExpRun(*pair) for pair in case["payload_boundaries"])
+    return KINDS[case["strategy"]](**options)
+
+
+def as_recorded(outcome: StrategyOutcome) -> dict[str, Any]:
+    return {
+        "executions": [[[list(run) for run in e.runs], list(e.iov), e.result.value] for e in outcome.executions],
+        "committed": [list(iov) for iov in outcome.committed],
+        "recorded": [[list(iov), result.value] for iov, result in outcome.recorded],
+        "final_state": outcome.final_state.value,
+    }
+
+
+@pytest.mark.parametrize("vector", VECTORS)
+def test_every_strategy_agrees_with_the_recorded_answers(vector: dict[str, Any]) -> None:
+    case = vector["case"]
+    events = {ExpRun(exp, run): count for exp, run, count in case["runs"]}
+    bad = frozenset(ExpRun(*pair) for pair in case["bad"])
+    algorithm = CountingAlgorithm(events, minimum=case["minimum"], bad=bad, iterate=case["iterate"])
+    requested = IoV(*case["requested_iov"]) if "requested_iov" in case else None
+    assert as_recorded(strategy_of(case).run(events, algorithm, requested_iov=requested)) == vector["expected"]
+
+
+RUNS = st.dictionaries(
+    st.builds(ExpRun, st.integers(3, 5), st.integers(0, 12)), st.integers(0, 40), min_size=1, max_size=14
+)
+BOUNDARIES = st.lists(st.builds(ExpRun, st.integers(3, 5), st.integers(0, 14)), max_size=6)
+
+
+def _covering(events: Mapping[ExpRun, int]) -> IoV:
+    first = min(events)
+    return IoV(first.exp, 0, -1, -1)
+
+
+@given(
+    RUNS, st.integers(0, 60), st.integers(1, 4), st.sets(st.builds(ExpRun, st.just(4), st.integers(0, 12)), max_size=1)
+)
+def test_committed_iovs_of_run_by_run_never_overlap_and_hold_their_runs(events, minimum, step, bad) -> None:
+    outcome = SequentialRunByRun(step_size=step).run(
+        events, CountingAlgorithm(events, minimum=minimum, bad=frozenset(bad))
+    )
+    _check_committed(outcome)
+
+
+@given(RUNS, st.integers(0, 60), BOUNDARIES)
+def test_committed_iovs_between_boundaries_never_overlap_and_hold_their_runs(events, minimum, boundaries) -> None:
+    outcome = SequentialBoundaries(tuple(boundaries)).run(events, CountingAlgorithm(events, minimum=minimum))
+    _check_committed(outcome)
+
+
+@given(RUNS)
+def test_committed_iovs_of_simple_run_by_run_are_single_runs(events) -> None:
+    outcome = SimpleRunByRun().run(events, CountingAlgorithm(events, minimum=10))
+    _check_committed(outcome)
+    assert outcome.committed == tuple(IoV(*run, *run) for run in sorted(events) if events[run] >= 10)
+    assert outcome.final_state is FinalState.COMPLETED
+
+
+def _check_committed(outcome: StrategyOutcome) -> None:
+    IoVSet(outcome.committed)  # refuses overlaps
+    for execution in outcome.executions:
+        if execution.committed:
+            assert execution.result.is_success
+            assert all(execution.iov.contains(run) for run in execution.runs)
+            assert len({run.exp for run in execution.runs}) == 1
+
+
+@given(RUNS, st.integers(0, 60), st.integers(1, 3))
+def test_with_coverage_committed_iovs_tile_it_wherever_data_exist(events, minimum, step) -> None:
+    coverage = _covering(events)
+    outcome = SequentialRunByRun(step, iov_coverage=coverage).run(events, CountingAlgorithm(events, minimum=minimum))
+    _check_tiling(outcome, events, coverage)
+
+
+@given(RUNS, st.integers(0, 60), BOUNDARIES)
+def test_with_coverage_intervals_between_boundaries_tile_it_too(events, minimum, boundaries) -> None:
+    coverage = _covering(events)
+    strategy = SequentialBoundaries(tuple(boundaries), iov_coverage=coverage)
+    _check_tiling(strategy.run(events, CountingAlgorithm(events, minimum=minimum)), events, coverage)
+
+
+def _check_tiling(outcome: StrategyOutcome, events: Mapping[ExpRun, int], coverage: IoV) -> None:
+    if outcome.final_state is FinalState.FAILED:
+        return
+    covered = IoVSet(outcome.committed)
+    experiments = sorted({run.exp for run in events})
+    for exp in experiments:
+        last = exp == experiments[-1]
+        whole = IoV.of_edges((exp, 0), coverage.stop if last else (exp + 1, 0))
+        assert covered.missing_from(whole) == ()
+
+
+@given(RUNS, st.integers(0, 60), st.randoms())
+def test_the_order_and_the_doubling_of_runs_do_not_matter(events, minimum, random) -> None:
+    shuffled = [*events, *events]
+    random.shuffle(shuffled)
+    algorithm = CountingAlgorithm(events, minimum=minimum)
+    for strategy in (SingleIOV(), SequentialRunByRun(2), SequentialBoundaries(()), SimpleRunByRun()):
+        assert strategy.run(shuffled, algorithm) == strategy.run(sorted(events), algorithm)
+
+
+@pytest.mark.parametrize("strategy", [SingleIOV(), SequentialRunByRun(), SequentialBoundaries(())])
+def test_without_runs_a_strategy_fails_and_calls_nothing(strategy: Strategy) -> None:
+    outcome = strategy.run([], CountingAlgorithm({}, minimum=0))
+    assert outcome == StrategyOutcome((), (), (), FinalState.FAILED)
+
+
+def test_an_algorithm_that_is_asked_for_boundaries_sees_the_runs() -> None:
+    events = {ExpRun(3, run): 10 for run in range(1, 7)}
+    outcome = SequentialBoundaries().run(
+        events, CountingAlgorithm(events, minimum=5), find_boundaries=lambda runs: [runs[3]]
+    )
+    assert outcome.committed == (IoV(3, 1, 3, 3), IoV(3, 4, 3, 6))
+
+
+def test_an_algorithm_that_names_no_boundary_fails_the_strategy() -> None:
+    events = {ExpRun(3, 1): 10}
+    outcome = SequentialBoundaries().run(events, CountingAlgorithm(events, minimum=5), find_boundaries=lambda _runs: ())
+    assert outcome.final_state is FinalState.FAILED
+
+
+def test_boundaries_that_nobody_knows_are_an_error_that_says_what_to_give() -> None:
+    events = {ExpRun(3, 1): 10}
+    with pytest.raises(ValueError, match="give find_boundaries"):
+        SequentialBoundaries().run(events, CountingAlgorithm(events, minimum=5))
+
+
+def test_bad_runs_are_tolerated_only_when_asked() -> None:
+    events = {ExpRun(3, 1): 10, ExpRun(3, 2): 0}
+    algorithm = CountingAlgorithm(events, minimum=5)
+    assert SimpleRunByRun().run(events, algorithm).final_state is FinalState.COMPLETED
+    assert SimpleRunByRun(tolerate_bad_runs=False).run(events, algorithm).final_state is FinalState.FAILED
+
+
+def test_only_a_single_iov_can_do_with_one_heap_of_data() -> None:
+    assert SingleIOV().allowed_granularities == {"run", "all"}
+    for strategy in (SequentialRunByRun(), SequentialBoundaries(), SimpleRunByRun()):
+        assert strategy.allowed_granularities == {"run"}
+
+
+def test_a_step_of_no_run_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        SequentialRunByRun(0)
