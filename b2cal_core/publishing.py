@@ -5,16 +5,21 @@ Source: Belle II conditions database tools, running update and merge of global t
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from heapq import heappop, heappush
+from itertools import pairwise
 from typing import Literal
 
 from b2cal_core.errors import ConflictError
-from b2cal_core.ranges import ExpRun, IoV, IoVSet
+from b2cal_core.ranges import Edge, ExpRun, IoV, IoVSet
 
 _EVERYTHING = IoV(0, 0, -1, -1)
 _BEGINNING = (0, 0)
+
+_Rank = tuple[int, int]
+_Candidate = tuple[Edge, Edge, _Rank]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +78,9 @@ class _Complaints:
     reasons: Counter[str] = field(default_factory=Counter)
     details: list[str] = field(default_factory=list)
 
-    def add(self, reason: str, detail: str, count: int = 1) -> None:
+    def add(self, reason: str, detail: str) -> None:
         """Note an offence; ``detail`` names the payload, its runs and the remedy."""
-        self.reasons[reason] += count
+        self.reasons[reason] += 1
         self.details.append(detail)
 
     def settle(self) -> None:
@@ -171,11 +176,8 @@ def _check_simple(staging: Sequence[TagIov]) -> None:
     complaints = _Complaints()
     for name, group in _by_name(staging).items():
         if len(group) > 1:
-            complaints.add(
-                "duplicate payloads",
-                f"{name} is {len(group)} times in the staging tag; simple mode takes one",
-                len(group) - 1,
-            )
+            detail = f"{name} is {len(group)} times in the staging tag; simple mode takes one"
+            complaints.add("duplicate payloads", detail)
         for link in group:
             if link.iov != _EVERYTHING:
                 detail = f"{name} is valid in {link.iov}; simple mode takes {_EVERYTHING} only"
@@ -198,7 +200,7 @@ def _check_name(complaints: _Complaints, name: str, iovs: Sequence[IoV], first_r
     if covered.gaps:
         gaps = " and ".join(map(str, covered.gaps))
         detail = f"{name} has nothing in {gaps}; close the gap in the staging tag"
-        complaints.add("gaps", detail, len(covered.gaps))
+        complaints.add("gaps", detail)
     explicit = [iov for iov in iovs if iov.start != _BEGINNING]
     if explicit and min(iov.start for iov in explicit) < first_run.edge:
         detail = f"{name} starts before {first_run}; start it there, or at 0,0 to have it clipped"
@@ -213,10 +215,12 @@ def _check_name(complaints: _Complaints, name: str, iovs: Sequence[IoV], first_r
 
 
 def _note_overlaps(complaints: _Complaints, name: str, iovs: Sequence[IoV], remedy: str) -> None:
-    for position, iov in enumerate(iovs):
-        other = next((earlier for earlier in iovs[:position] if earlier.overlaps(iov)), None)
-        if other is not None:
-            complaints.add("overlaps", f"{name} has two payloads in {iov & other}; {remedy}")
+    ordered = sorted(iovs, key=lambda iov: (iov.start, iov.stop))
+    reaching = ordered[0]  # of those before, the one that reaches furthest
+    for iov in ordered[1:]:
+        if iov.overlaps(reaching):
+            complaints.add("overlaps", f"{name} has two payloads in {iov & reaching}; {remedy}")
+        reaching = max(reaching, iov, key=lambda one: one.stop)
 
 
 def _opened(staging: Sequence[TagIov]) -> list[TagIov]:
@@ -243,20 +247,22 @@ def next_possible_run(running: Iterable[TagIov]) -> ExpRun:
 
 def applied(running: Iterable[TagIov], plan: UpdatePlan) -> tuple[TagIov, ...]:
     """The content of the running tag once the plan is applied, by name and start; created links have no id yet."""
-    content = list(running)
-    for operation in plan.operations:
-        if operation.kind == "close":
-            content = [_after_closing(link, operation) for link in content]
-        else:
-            content.append(TagIov(operation.name, operation.revision, operation.iov))
-    return tuple(sorted(content, key=_place))
+    closed = {
+        (operation.name, operation.revision, operation.iov.start): operation.iov
+        for operation in plan.operations
+        if operation.kind == "close"
+    }
+    created = (
+        TagIov(operation.name, operation.revision, operation.iov)
+        for operation in plan.operations
+        if operation.kind == "create"
+    )
+    return tuple(sorted((*(_after_closing(link, closed) for link in running), *created), key=_place))
 
 
-def _after_closing(link: TagIov, operation: Operation) -> TagIov:
-    meant = (operation.name, operation.revision, operation.iov.start)
-    if link.iov.is_open and (link.name, link.revision, link.iov.start) == meant:
-        return replace(link, iov=operation.iov)
-    return link
+def _after_closing(link: TagIov, closed: Mapping[tuple[str, int, Edge], IoV]) -> TagIov:
+    remains = closed.get((link.name, link.revision, link.iov.start)) if link.iov.is_open else None
+    return link if remains is None else replace(link, iov=remains)
 
 
 def _place(link: TagIov) -> tuple[str, tuple[int, int], int]:
@@ -273,29 +279,35 @@ def merge_tags(tags: Sequence[Sequence[TagIov]], within: IoV | None = None) -> t
     Returns:
         Links without ids, by name and start; neighbouring IoVs of one revision are one.
     """
-    merged: list[TagIov] = []
-    covered: dict[str, list[IoV]] = {}
-    for tag in tags:
-        for (name, revision), iovs in _by_revision(tag):
-            cover = covered.setdefault(name, [])
-            left = [piece for iov in iovs for piece in _outside(iov, within, cover)]
-            merged += [TagIov(name, revision, piece) for piece in left]
-            cover += left
-    return tuple(sorted(merged, key=_place))
+    candidates: dict[str, list[_Candidate]] = {}
+    for priority, tag in enumerate(tags):
+        for link in tag:
+            iov = link.iov if within is None else link.iov & within
+            if iov is not None:
+                rank = (priority, -link.revision)
+                candidates.setdefault(link.name, []).append((iov.start, iov.stop, rank))
+    return tuple(
+        TagIov(name, -rank[1], IoV.of_edges(start, stop))
+        for name in sorted(candidates)
+        for start, stop, rank in _winners(candidates[name])
+    )
 
 
-def _by_revision(tag: Iterable[TagIov]) -> list[tuple[tuple[str, int], tuple[IoV, ...]]]:
-    """Name and revision to their IoVs in minimal form, highest revision first."""
-    groups: dict[tuple[str, int], list[IoV]] = {}
-    for link in tag:
-        groups.setdefault((link.name, link.revision), []).append(link.iov)
-    ordered: Callable[[tuple[str, int]], tuple[str, int]] = lambda key: (key[0], -key[1])  # noqa: E731 (typed key)
-    return [(key, IoVSet(groups[key], allow_overlaps=True).iovs) for key in sorted(groups, key=ordered)]
-
-
-def _outside(iov: IoV, within: IoV | None, cover: Sequence[IoV]) -> list[IoV]:
-    clipped = iov if within is None else iov & within
-    left = [] if clipped is None else [clipped]
-    for taken in cover:
-        left = [piece for part in left for piece in part - taken]
-    return left
+def _winners(candidates: list[_Candidate]) -> list[_Candidate]:
+    """Who wins where, in order: the lowest rank of those that cover a run; neighbours of one rank are one."""
+    waiting = sorted(candidates, reverse=True)
+    edges = sorted({edge for start, stop, _ in candidates for edge in (start, stop)})
+    valid: list[tuple[_Rank, Edge]] = []
+    won: list[_Candidate] = []
+    for here, after in pairwise(edges):
+        while waiting and waiting[-1][0] == here:
+            _, stop, rank = waiting.pop()
+            heappush(valid, (rank, stop))
+        while valid and valid[0][1] <= here:
+            heappop(valid)
+        if not valid:
+            continue
+        rank = valid[0][0]
+        start = won.pop()[0] if won and won[-1][1:] == (here, rank) else here
+        won.append((start, after, rank))
+    return won
