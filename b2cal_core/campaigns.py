@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from b2cal_core.buckets import Bucket, BucketPolicy
 from b2cal_core.errors import ConfigurationError
 from b2cal_core.payloads import check_tag_name
+from b2cal_core.publishing import UpdateMode
 from b2cal_core.ranges import ExpRun
 from b2cal_core.settings import Catalogue
 from b2cal_core.verdicts import SignOffRule
@@ -70,9 +71,7 @@ class Campaign(BaseModel):
     base_tags: tuple[str, ...] = Field(min_length=1, description="the last one has the highest priority")
     staging_tag: str = Field(default="staging_{campaign}_{bucket}", description="one tag per bucket")
     target_tag: str
-    update_mode: str = Field(
-        default="allow_closed", pattern="^(strict|allow_closed|fix_closed|simple|full_replacement)$"
-    )
+    update_mode: UpdateMode = UpdateMode.allow_closed
     buckets: BucketPolicy = BucketPolicy()
     expert_config: dict[str, dict[str, Any]] = Field(default_factory=dict, description="per calibration name")
     thresholds: dict[str, dict[str, dict[str, float]]] = Field(
@@ -113,7 +112,7 @@ class Campaign(BaseModel):
         return self.staging_tag.format(campaign=self.name, bucket=bucket.key)
 
     def calibrations_of(self, catalogue: Catalogue) -> tuple[str, ...]:
-        """The calibrations of this campaign, dependencies first; what they need beyond these comes from the base tags."""
+        """The calibrations of this campaign, dependencies first; what else they need comes from the base tags."""
         if self.calibrations is None:
             return catalogue.order()
         wanted = {catalogue.find(word) for word in self.calibrations}

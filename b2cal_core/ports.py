@@ -316,7 +316,7 @@ class RunRegistry(ABC):
 
     @abstractmethod
     def changes(self, cursor: int, limit: int = 1000) -> tuple[tuple[RunRecord, ...], int]:
-        """Runs registered or changed after ``cursor`` (0: from the beginning), oldest change first, and the new cursor."""
+        """Runs registered or changed after ``cursor`` (0: since ever), oldest change first, and the new cursor."""
 
     @abstractmethod
     def runs(self, within: IoV | None = None) -> tuple[RunRecord, ...]:

@@ -193,11 +193,10 @@ class Catalogue:
 
     def find(self, word: str) -> str:
         """The name meant by a calibration's name, its asset name or its script name."""
-        for name, script in self._script_of.items():
-            if word in {name, asset_name(name), script}:
-                return name
-        self._require(word)
-        return word
+        known = {name: {name, asset_name(name), script} for name, script in self._script_of.items()}
+        found = next((name for name, words in known.items() if word in words), word)
+        self._require(found)
+        return found
 
     def _require(self, name: str) -> None:
         if name not in self._by_name:

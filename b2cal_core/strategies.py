@@ -161,14 +161,14 @@ def _sequence(ledger: _Ledger, chunks: Sequence[_Chunk], coverage: IoV, *, keeps
             if held is not None:
                 ledger.commit(held)
             held, held_runs, trying = number, runs, []
+            if not rest:
+                ledger.commit(held)
         elif result is AlgResult.failure or not rest:
             if result is AlgResult.not_enough_data and held is not None:
                 _merge_back(ledger, held, (*held_runs, *runs), coverage, keeps_bad_answers=keeps_bad_answers)
             else:
                 _give_up(ledger, number, keeps_bad_answers=keeps_bad_answers)
             return
-    if held is not None:
-        ledger.commit(held)
 
 
 def _merge_back(

@@ -109,13 +109,9 @@ class SignOffRule(StrEnum):
 
     def accepts(self, verdict: Verdict) -> bool:
         """Whether a result with this verdict is accepted by the rule alone."""
-        match self:
-            case SignOffRule.manual:
-                return False
-            case SignOffRule.all_pass:
-                return verdict is Verdict.passed
-            case SignOffRule.none_fail:
-                return verdict is not Verdict.fail
+        if self is SignOffRule.manual:
+            return False
+        return verdict is Verdict.passed or (self is SignOffRule.none_fail and verdict is Verdict.warn)
 
 
 def standing(decisions: Iterable[SignOff], evidence: str) -> SignOff | None:

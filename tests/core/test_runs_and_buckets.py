@@ -61,7 +61,7 @@ def test_no_beam_energy_is_a_value_too() -> None:
 
 
 def test_an_unknown_filter_is_named_with_what_is_known() -> None:
-    with pytest.raises(ConfigurationError, match="'phys' is not in the taxonomy; use one of .*'physics'"):
+    with pytest.raises(ConfigurationError, match=r"'phys' is not in the taxonomy; use one of .*'physics'"):
         is_selected({"physics"}, ["phys"])
 
 
@@ -130,9 +130,7 @@ def test_buckets_form_by_counted_runs_and_carry_the_others_along() -> None:
 
 def test_buckets_form_by_events_and_by_time() -> None:
     records = [record(3, run, file(f"r{run}", events=100 * run)) for run in range(1, 7)]
-    assert keys(records, BucketPolicy(events=500)) == [(1, 3 + 0)] + [(4, 5)] or keys(
-        records, BucketPolicy(events=500)
-    ) == [(1, 3)]
+    assert keys(records, BucketPolicy(events=500)) == [(1, 3), (4, 5), (6, 6)]
     assert keys(records, BucketPolicy(hours=3)) == [(1, 3), (4, 6)]
 
 

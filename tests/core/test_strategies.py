@@ -193,6 +193,14 @@ def test_only_a_single_iov_can_do_with_one_heap_of_data() -> None:
         assert strategy.allowed_granularities == {"run"}
 
 
+def test_what_is_too_little_even_with_the_last_success_fails_and_commits_nothing() -> None:
+    answers = iter([AlgResult.ok, AlgResult.not_enough_data, AlgResult.not_enough_data])
+    outcome = SequentialRunByRun().run([ExpRun(3, 1), ExpRun(3, 2)], lambda _runs, _iov: next(answers))
+    assert outcome.committed == ()
+    assert outcome.recorded == ((IoV(3, 1, 3, 2), AlgResult.not_enough_data),)
+    assert outcome.final_state is FinalState.FAILED
+
+
 def test_a_step_of_no_run_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1, got 0"):
         SequentialRunByRun(0)
