@@ -187,8 +187,21 @@ def _give_up(ledger: _Ledger, number: int, *, keeps_bad_answers: bool) -> None:
     ledger.failed = True
 
 
+def _check_coverage(runs: Sequence[ExpRun], coverage: IoV | None) -> None:
+    if coverage is not None and runs and not coverage.covers(IoV.spanning(runs)):
+        msg = (
+            f"iov_coverage {coverage} leaves out runs that have data, which are {runs[0]} to {runs[-1]};"
+            f" widen it to at least {IoV.spanning(runs)}, or leave the other runs out by requested_iov"
+        )
+        raise ValueError(msg)
+
+
 def _by_experiment(runs: Sequence[ExpRun], coverage: IoV | None) -> Iterator[tuple[tuple[ExpRun, ...], IoV]]:
-    """The runs of each experiment, and the IoV they have to cover: a payload never spans experiments."""
+    """The runs of each experiment, and the IoV they have to cover: a payload never spans experiments.
+
+    Only ``coverage`` may reach into experiments without data, which the first and the last IoV then do too.
+    """
+    _check_coverage(runs, coverage)
     groups = [tuple(group) for _, group in groupby(runs, key=lambda run: run.exp)]
     for position, group in enumerate(groups):
         exp = group[0].exp
@@ -201,11 +214,21 @@ def _by_experiment(runs: Sequence[ExpRun], coverage: IoV | None) -> Iterator[tup
         yield group, IoV.of_edges(low, high)
 
 
+def _take_four_numbers(strategy: object, name: str) -> None:
+    """Let a configuration give an IoV as its four numbers."""
+    iov = getattr(strategy, name)
+    if iov is not None:
+        object.__setattr__(strategy, name, IoV(*iov))
+
+
 @dataclass(frozen=True, slots=True)
 class SingleIOV:
     """One execution on all runs, labelled ``apply_iov`` or with the span of the runs."""
 
     apply_iov: IoV | None = None
+
+    def __post_init__(self) -> None:
+        _take_four_numbers(self, "apply_iov")
 
     @property
     def allowed_granularities(self) -> Granularity:
@@ -248,6 +271,7 @@ class SequentialRunByRun:
         if self.step_size < 1:
             msg = f"step_size counts runs and must be at least 1, got {self.step_size}"
             raise ValueError(msg)
+        _take_four_numbers(self, "iov_coverage")
 
     @property
     def allowed_granularities(self) -> Granularity:
@@ -285,7 +309,8 @@ class SequentialBoundaries:
 
     def __post_init__(self) -> None:
         if self.payload_boundaries is not None:
-            object.__setattr__(self, "payload_boundaries", tuple(ExpRun(*pair) for pair in self.payload_boundaries))
+            object.__setattr__(self, "payload_boundaries", _as_runs(self.payload_boundaries))
+        _take_four_numbers(self, "iov_coverage")
 
     @property
     def allowed_granularities(self) -> Granularity:
@@ -319,7 +344,15 @@ class SequentialBoundaries:
         if find is None:
             msg = "SequentialBoundaries without payload_boundaries asks the algorithm; give find_boundaries"
             raise ValueError(msg)
-        return (find(tuple(runs)) or None) if runs else None
+        return (_as_runs(find(tuple(runs))) or None) if runs else None
+
+
+def _as_runs(pairs: Iterable[Iterable[int]]) -> tuple[ExpRun, ...]:
+    try:
+        return tuple(ExpRun(*pair) for pair in pairs)
+    except TypeError as error:
+        msg = f"payload boundaries are (experiment, run) pairs, the first runs of intervals; got {pairs!r}"
+        raise ValueError(msg) from error
 
 
 def _intervals(runs: Sequence[ExpRun], boundaries: Iterable[ExpRun]) -> list[_Chunk]:
@@ -353,9 +386,11 @@ class SimpleRunByRun:
         requested_iov: IoV | None = None,
         find_boundaries: FindBoundaries | None = None,  # noqa: ARG002 (one signature for all strategies)
     ) -> StrategyOutcome:
-        """See ``Strategy.run``."""
+        """See ``Strategy.run``; without runs it is completed exactly when bad runs are tolerated."""
         ledger = _Ledger(execute)
-        for run in _usable(runs, requested_iov):
+        usable = _usable(runs, requested_iov)
+        ledger.failed = not usable
+        for run in usable:
             number = ledger.call([run], IoV.spanning([run]))
             if ledger.executions[number].result.is_success:
                 ledger.commit(number)
