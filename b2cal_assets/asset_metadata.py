@@ -7,16 +7,17 @@ from typing import Any
 
 import dagster as dg
 
-from b2cal_core.publishing import TagIov, UpdatePlan
+from b2cal_core.publishing import Operation, TagIov, UpdatePlan
 from b2cal_core.verdicts import Figure, Threshold
 
 Metadata = dict[str, dg.MetadataValue[Any]]
+Row = Mapping[str, str | float | int | bool | None]
 _MAX_PLOTS, _MAX_PLOT_BYTES = 8, 400_000
 _MAX_ROWS = 500
 """Longer tables would make the page of an asset slow; the number of rows is said beside them."""
 
 
-def table(rows: Iterable[Mapping[str, str | float | int | bool | None]]) -> dg.MetadataValue[Any]:
+def table(rows: Iterable[Row]) -> dg.MetadataValue[Any]:
     """Rows with the same keys as a table; a word when there is none, because an empty table looks like an error."""
     records = [dict(row) for row in rows]
     if not records:
@@ -47,8 +48,8 @@ def plan_table(plan: UpdatePlan) -> dg.MetadataValue[Any]:
     )
 
 
-def iov_columns(link: Any) -> dict[str, int]:
-    """The four numbers of whatever has an IoV, by name."""
+def iov_columns(link: TagIov | Operation) -> dict[str, int]:
+    """The four numbers of the IoV, by name."""
     names = ("exp_low", "run_low", "exp_high", "run_high")
     return dict(zip(names, link.iov.as_tuple(), strict=True))
 

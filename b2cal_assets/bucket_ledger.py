@@ -12,6 +12,7 @@ from b2cal_core.buckets import Bucket
 from b2cal_core.campaigns import Gate
 from b2cal_core.gates import CalibrationStanding, check_gate, check_order
 from b2cal_core.ports import SignOffLog
+from b2cal_core.settings import asset_name
 from b2cal_core.verdicts import SignOff, Verdict, standing
 
 CONTENT, NAMES, VERDICT, EVIDENCE = "content", "payload names", "verdict", "evidence"
@@ -34,7 +35,9 @@ class BucketLedger:
         sign_offs: where the decisions are.
     """
 
-    def __init__(self, plan: CampaignPlan, bucket: Bucket, *, instance: dg.DagsterInstance, sign_offs: SignOffLog) -> None:
+    def __init__(
+        self, plan: CampaignPlan, bucket: Bucket, *, instance: dg.DagsterInstance, sign_offs: SignOffLog
+    ) -> None:
         self._plan, self._bucket, self._instance, self._sign_offs = plan, bucket, instance, sign_offs
 
     def payloads(self, calibration: str) -> PayloadRecord | None:
@@ -87,6 +90,45 @@ class BucketLedger:
         if self.has(cdst_key(self._plan.name)):
             return ()
         return (f"bucket {self._bucket.key} has no cDST files yet; they are produced when its raw stage is done",)
+
+    def missing(self) -> tuple[dg.AssetKey, ...]:
+        """The assets of the campaign that the bucket lacks, in the order of the work.
+
+        A validation or a sign-off over payloads that were made anew since counts as lacking.
+        """
+        return tuple(key for key in self._plan.asset_keys() if self._lacks(key))
+
+    def _lacks(self, key: dg.AssetKey) -> bool:
+        if key.path[-1] == Part.validation and self.verdict(self._plan.calibration_of(key)) is None:
+            return True
+        if key.path[-1] == Part.sign_off and self.sign_off(self._plan.calibration_of(key)) is None:
+            return True
+        return not self.has(key)
+
+    def reasons_against(self, key: dg.AssetKey, buckets: Iterable[Bucket]) -> tuple[str, ...]:
+        """Why the step of an asset may not start, whatever asset of the campaign it is; ``buckets`` are all of it."""
+        if key == published_key(self._plan.name):
+            return self.reasons_against_publishing(buckets)
+        if key == cdst_key(self._plan.name):
+            return self.reasons_against_cdst()
+        calibration, part = self._plan.calibration_of(key), Part(key.path[-1])
+        if part in {Part.collector_output, Part.payloads}:
+            late = self.reasons_against_reading_cdst() if calibration in self._plan.cdst_stage else ()
+            return (*self.reasons_against_calibrating(calibration), *late)
+        if part is Part.sign_off:
+            return self.reasons_against_signing_off(calibration)
+        return () if self.payloads(calibration) else (f"{calibration} has no payloads yet in {self._bucket.key}",)
+
+    def reasons_against_signing_off(self, calibration: str) -> tuple[str, ...]:
+        """Why the sign-off is still open; nothing when a person decided or the rule would accept."""
+        verdict, rule = self.verdict(calibration), self._plan.campaign.gates.auto_sign_off
+        if self.sign_off(calibration) is not None or (verdict is not None and rule.accepts(verdict)):
+            return ()
+        if self.payloads(calibration) is None:
+            return (f"{calibration} has no payloads yet in {self._bucket.key}",)
+        seen = "was not validated" if verdict is None else f"has the verdict {verdict.value}"
+        place = f"{self._plan.name} {self._bucket.key} {asset_name(calibration)}"
+        return (f'{calibration} {seen} and waits for its expert: b2cal signoff accept|reject {place} --reason "…"',)
 
     def has(self, key: dg.AssetKey) -> bool:
         """Whether the asset was made for the bucket."""

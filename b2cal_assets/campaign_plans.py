@@ -1,13 +1,18 @@
 """What the assets of a campaign are built from: its file, its catalogue and where its scripts are."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import dagster as dg
+
+from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, published_key
 from b2cal_core.buckets import Bucket
 from b2cal_core.campaigns import Campaign
+from b2cal_core.errors import CatalogueError
 from b2cal_core.ports import CampaignStore
 from b2cal_core.settings import CalibrationSettings, Catalogue
 
@@ -24,13 +29,19 @@ class CampaignPlan:
 
     @classmethod
     def read(cls, store: CampaignStore, name: str) -> Self:
-        """The plan of a campaign of the store; ``ConfigurationError`` when file, catalogue or scripts are not as they should be."""
+        """The plan of a campaign of the store; ``ConfigurationError`` when file, catalogue or scripts are unfit."""
         campaign = store.campaign(name)
         return cls(campaign, store.catalogue(campaign.catalogue), store.scripts(campaign.catalogue)).checked()
 
     def checked(self) -> Self:
-        """The plan itself; ``CatalogueError`` when the campaign asks for a calibration the catalogue has not."""
-        self.calibrations  # noqa: B018 (asked for its errors)
+        """The plan itself; ``CatalogueError`` when a calibration is unknown, or depends on a later stage."""
+        for name in self.raw_stage:
+            late = [other for other in self.upstream(name) if other in self.cdst_stage]
+            if late:
+                raise CatalogueError(
+                    f"calibration {name!r} of the raw stage depends on {late[0]!r}, which reads cDST files made "
+                    "after that stage; remove the dependency or let it read cDST files too"
+                )
         return self
 
     @property
@@ -57,12 +68,29 @@ class CampaignPlan:
         """What the calibration's script says of itself."""
         return self.catalogue[calibration]
 
+    def asset_keys(self) -> tuple[dg.AssetKey, ...]:
+        """All assets of a bucket, in the order of the work, calibrations first."""
+        parts = tuple(calibration_key(self.name, name, part) for name in self.calibrations for part in Part)
+        production = (cdst_key(self.name),) if self.cdst_stage else ()
+        return (*parts, *production, published_key(self.name))
+
+    def calibration_of(self, key: dg.AssetKey) -> str:
+        """The calibration whose asset this is."""
+        return self.catalogue.find(key.path[1])
+
     def upstream(self, calibration: str) -> tuple[str, ...]:
         """The calibrations of the campaign that must be done before, directly or not, dependencies first."""
         return tuple(name for name in self.catalogue.dependencies(calibration) if name in self.calibrations)
 
+    def nearest(self, calibration: str) -> tuple[str, ...]:
+        """The calibrations it depends on directly; one that is not in the campaign is replaced by those before it."""
+        found: dict[str, None] = {}
+        for name in self.settings(calibration).depends_on:
+            found |= dict.fromkeys([name] if name in self.calibrations else self.nearest(name))
+        return tuple(found)
+
     def visible(self, calibration: str) -> tuple[str, ...]:
-        """The calibrations whose new payloads this one sees: those upstream, and those its cDST files were made with."""
+        """The calibrations whose new payloads this one sees: those upstream, and those behind its cDST files."""
         seen = set(self.upstream(calibration))
         if calibration in self.cdst_stage:
             seen |= set(self.raw_stage)
@@ -81,6 +109,22 @@ class CampaignPlan:
         script = self.catalogue.script(calibration)
         file = self.scripts / f"{_VALIDATION}{script.removeprefix(_SCRIPT)}.py"
         return file if file.is_file() else None
+
+    def owners(self, calibration: str | None = None) -> list[str]:
+        """The calibration's expert, else the campaign's owner: an address, or ``team:`` and a name."""
+        expert = self.settings(calibration).expert_username if calibration is not None else ""
+        name = expert or self.campaign.owner
+        if not name:
+            return []
+        return [name if "@" in name else f"team:{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"]
+
+    def asset_tags(self, calibration: str) -> dict[str, str]:
+        """Words to filter the asset graph by."""
+        settings = self.settings(calibration)
+        subsystem = re.sub(r"[^A-Za-z0-9_.-]", "_", settings.subsystem)
+        return {"stage": settings.stage, "kind": self.campaign.kind.value} | (
+            {"subsystem": subsystem} if subsystem else {}
+        )
 
     def staging_tag(self, bucket: Bucket) -> str:
         """The bucket's staging tag."""

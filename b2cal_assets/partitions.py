@@ -1,6 +1,6 @@
 """Partitions: what the assets are divided by, and how keys are written.
 
-Buckets divide everything a campaign makes, runs divide what the detector delivers. Both are dynamic; the sensor adds keys.
+Buckets divide everything a campaign makes, runs divide what the detector delivers. A sensor adds the keys of both.
 """
 
 import re
@@ -13,8 +13,8 @@ from b2cal_core.ranges import ExpRun
 RUNS = dg.DynamicPartitionsDefinition(name="runs")
 _RUN_KEY = re.compile(r"e(\d{4,})r(\d{5,})")
 
-# Dagster's own mapping for two different partitions is "all of them", which would make every bucket stale whenever a run is
-# registered, and would read thousands of versions per step. Which runs a bucket has is in its key, so Dagster need not know.
+# Dagster's own mapping for two different partitions is "all of them", which would make every bucket stale whenever a
+# run is registered, and read thousands of versions per step. A bucket's key says which runs it has.
 RUNS_OF_A_BUCKET = dg.SpecificPartitionsPartitionMapping([])
 
 

@@ -1,4 +1,4 @@
-"""How an error of the platform becomes the failure of a step: one clear sentence, and retried only where that can help."""
+"""How an error of the platform becomes the failure of a step: one clear sentence, retried only where that can help."""
 
 import errno
 from collections.abc import Iterator, Mapping

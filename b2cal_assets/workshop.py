@@ -1,7 +1,7 @@
 """What assets and sensors work with: the ports, as one resource."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -67,4 +67,4 @@ class Workshop:
     caf: Callable[[Site], Caf]
     cdst: Callable[[Site], CdstProducer]
     validate: Callable[[ValidationRequest], Sequence[Figure]]
-    listener: CafObserver = SilentObserver()
+    listener: CafObserver = field(default_factory=SilentObserver)

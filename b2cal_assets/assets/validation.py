@@ -1,0 +1,156 @@
+"""Judging: one step that validates the payloads of a calibration and signs them off, by rule or as a person decided."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from b2cal_assets.asset_keys import Part, calibration_key
+from b2cal_assets.asset_metadata import Metadata, figure_table, plots, round_for_people, seconds
+from b2cal_assets.asset_specs import part_spec
+from b2cal_assets.bucket_ledger import EVIDENCE, VERDICT, PayloadRecord
+from b2cal_assets.bucket_work import BucketWork
+from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.closed_gates import wait_at_gate
+from b2cal_assets.partitions import bucket_partitions
+from b2cal_assets.payload_checks import FIGURES
+from b2cal_assets.sign_offs import decide_by_rule, sign_off_metadata, sign_off_version
+from b2cal_assets.step_errors import failing_in_words
+from b2cal_assets.workshop import Workshop
+from b2cal_core.settings import asset_name
+from b2cal_core.verdicts import Figure, Threshold, Verdict
+
+Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
+
+
+def validation_asset(plan: CampaignPlan, calibration: str) -> dg.AssetsDefinition:
+    """The step that validates one calibration and signs it off."""
+    validation_key = calibration_key(plan.name, calibration, Part.validation)
+    sign_off_key = calibration_key(plan.name, calibration, Part.sign_off)
+
+    @dg.multi_asset(
+        name=f"{plan.name}__{asset_name(calibration)}__judge",
+        specs=_specs(plan, calibration),
+        check_specs=[
+            dg.AssetCheckSpec(FIGURES, asset=validation_key, description="Every figure of merit lies where it should.")
+        ],
+        partitions_def=bucket_partitions(plan.name),
+        can_subset=True,
+    )
+    def judge(context: dg.AssetExecutionContext, workshop: dg.ResourceParam[Workshop]) -> Results:
+        work = BucketWork.of(plan, context.partition_key, workshop, instance=context.instance)
+        payloads = work.ledger.payloads(calibration)
+        if payloads is None:
+            wait_at_gate(context, [f"{calibration} has no payloads yet in {work.bucket.key}"], workshop.listener)
+            return
+        verdict = work.ledger.verdict(calibration)
+        with failing_in_words(f"the validation of {calibration}, bucket {work.bucket.key}"):
+            if validation_key in context.selected_asset_keys:
+                figures, spent = _figures(work, calibration)
+                verdict = _verdict(figures)
+                yield _validated(work, calibration, payloads, figures=figures, spent=spent)
+                yield _check_figures(validation_key, figures, verdict)
+            if sign_off_key in context.selected_asset_keys:
+                yield from _sign_off(context, work, calibration, payloads=payloads, verdict=verdict)
+
+    return judge
+
+
+def _specs(plan: CampaignPlan, calibration: str) -> list[dg.AssetSpec]:
+    payloads, validation = (
+        dg.AssetDep(calibration_key(plan.name, calibration, part)) for part in (Part.payloads, Part.validation)
+    )
+    rule = plan.campaign.gates.auto_sign_off.value
+    return [
+        part_spec(
+            plan,
+            calibration,
+            Part.validation,
+            deps=[payloads],
+            description=f"Plots, figures of merit and the verdict over the payloads of {calibration}.",
+        ),
+        part_spec(
+            plan,
+            calibration,
+            Part.sign_off,
+            deps=[payloads, validation],
+            description=f"Who accepted or rejected the payloads of {calibration}, a person or rule {rule}, and why.",
+        ),
+    ]
+
+
+def _figures(work: BucketWork, calibration: str) -> tuple[tuple[Figure, ...], float]:
+    """The figures, judged by the campaign's thresholds where it has any, and the wall seconds spent."""
+    script = work.plan.validation_script(calibration)
+    if script is None:
+        return (), 0.0
+    started = time.monotonic()
+    figures = work.workshop.validate(work.validation_request(calibration, script))
+    own = work.plan.campaign.thresholds.get(calibration, {})
+    judged = (f.with_threshold(Threshold.from_json(own[f.name]) if f.name in own else None) for f in figures)
+    return tuple(judged), time.monotonic() - started
+
+
+def _verdict(figures: Sequence[Figure]) -> Verdict:
+    """The worst of the figures; without any nothing was validated, which a person has to know of."""
+    return Verdict.worst(figure.verdict for figure in figures) if figures else Verdict.warn
+
+
+def _validated(
+    work: BucketWork, calibration: str, payloads: PayloadRecord, *, figures: Sequence[Figure], spent: float
+) -> dg.MaterializeResult[Any]:
+    verdict = _verdict(figures)
+    directory = work.workshop.places.validation(work.plan.name, work.bucket, calibration=calibration)
+    metadata: Metadata = {
+        VERDICT: dg.MetadataValue.text(verdict.value),
+        EVIDENCE: dg.MetadataValue.text(payloads.content),
+        "figures": figure_table(figures),
+        "plots": dg.MetadataValue.path(str(directory)),
+        **plots(directory),
+        **seconds({"validation": spent}),
+    }
+    if not figures:
+        metadata["remark"] = dg.MetadataValue.text("no figure of merit was computed; a person has to look")
+    judged = [(figure.name, figure.value, figure.verdict.value) for figure in figures]
+    version = hashlib.sha256(json.dumps([payloads.content, judged], allow_nan=True).encode()).hexdigest()[:32]
+    key = calibration_key(work.plan.name, calibration, Part.validation)
+    return dg.MaterializeResult(key, metadata=metadata, data_version=dg.DataVersion(version))
+
+
+def _check_figures(key: dg.AssetKey, figures: Sequence[Figure], verdict: Verdict) -> dg.AssetCheckResult:
+    severity = dg.AssetCheckSeverity.ERROR if verdict is Verdict.fail else dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=FIGURES,
+        passed=verdict is Verdict.passed,
+        severity=severity,
+        metadata={figure.name: round_for_people(figure.value) for figure in figures} | {"table": figure_table(figures)},
+    )
+
+
+def _sign_off(
+    context: dg.AssetExecutionContext,
+    work: BucketWork,
+    calibration: str,
+    *,
+    payloads: PayloadRecord,
+    verdict: Verdict | None,
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """The decision that stands over these payloads, made by the rule when nobody made one."""
+    decision = work.ledger.sign_off(calibration)
+    if decision is None and verdict is not None:
+        rule = work.plan.campaign.gates.auto_sign_off
+        subject = (work.plan.name, work.bucket.key, calibration)
+        decision = decide_by_rule(rule, verdict, subject, evidence=payloads.content, when=datetime.now(UTC))
+        if decision is not None:
+            work.workshop.sign_offs.record(decision)
+    if decision is None:
+        wait_at_gate(context, work.ledger.reasons_against_signing_off(calibration), work.workshop.listener)
+        return
+    key = calibration_key(work.plan.name, calibration, Part.sign_off)
+    version = dg.DataVersion(sign_off_version(decision))
+    yield dg.MaterializeResult(key, metadata=sign_off_metadata(decision), data_version=version)

@@ -1,0 +1,200 @@
+"""Working a bucket in this process, without a daemon: what is missing is made, what is there is left."""
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import dagster as dg
+
+from b2cal_assets.asset_keys import Part, calibration_key
+from b2cal_assets.bucket_ledger import BucketLedger
+from b2cal_assets.campaign_assets import bucket_job, bucket_job_name, campaign_assets, run_tags
+from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.partitions import bucket_partitions_name
+from b2cal_assets.quiet_logging import quiet_logger
+from b2cal_assets.workshop import Workshop
+from b2cal_core.buckets import Bucket
+from b2cal_core.errors import ConfigurationError
+
+PROCESS_TAG = "b2cal/process"
+_UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dataclass(frozen=True, slots=True)
+class BucketOutcome:
+    """How the work on a bucket ended; assets are named as in Dagster, ``campaign/calibration/part``.
+
+    Attributes:
+        done: made now, in order; ``found``: made before and left as they are.
+        failed: step to the sentence that says why.
+        blocked: assets that wait, each with the reasons.
+        dagster_run: the id of the Dagster run; ``None`` when there was nothing to do.
+    """
+
+    done: tuple[str, ...]
+    found: tuple[str, ...]
+    failed: Mapping[str, str]
+    blocked: Mapping[str, tuple[str, ...]]
+    dagster_run: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed; waiting for a person is no failure."""
+        return not self.failed
+
+
+class BucketRunner:
+    """Works buckets of one campaign in this process, one after the other."""
+
+    def __init__(self, plan: CampaignPlan, workshop: Workshop, *, instance: dg.DagsterInstance) -> None:
+        self._plan, self._workshop, self._instance = plan, workshop, instance
+
+    def work(self, bucket: Bucket, *, only_missing: bool = True, only: Sequence[str] = ()) -> BucketOutcome:
+        """Make what the bucket lacks.
+
+        Args:
+            bucket: need not be a partition yet.
+            only_missing: leave alone what was made before; otherwise all that is asked for is made again.
+            only: calibrations by any of their names, ``cdst`` or ``published``; by default everything.
+        """
+        self._instance.add_dynamic_partitions(bucket_partitions_name(self._plan.name), [bucket.key])
+        ledger = self._ledger(bucket)
+        asked = self._asked_for(only)
+        missing = [key for key in ledger.missing() if key in asked]
+        wanted = missing if only_missing else asked
+        if not wanted:
+            return BucketOutcome((), tuple(map(_text, asked)), {}, {})
+        result = self._job.execute_in_process(
+            partition_key=bucket.key,
+            instance=self._instance,
+            asset_selection=wanted,
+            raise_on_error=False,
+            tags=run_tags(self._plan) | {PROCESS_TAG: _this_process()},
+        )
+        return self._outcome(bucket, asked, wanted=wanted, result=result)
+
+    @cached_property
+    def _job(self) -> dg.JobDefinition:
+        definitions = dg.Definitions(
+            assets=campaign_assets(self._plan),
+            jobs=[bucket_job(self._plan, dg.in_process_executor)],
+            resources={"workshop": self._workshop},
+            loggers={"console": quiet_logger},
+        )
+        return definitions.resolve_job_def(bucket_job_name(self._plan.name))
+
+    def _ledger(self, bucket: Bucket) -> BucketLedger:
+        return BucketLedger(self._plan, bucket, instance=self._instance, sign_offs=self._workshop.sign_offs)
+
+    def _asked_for(self, only: Sequence[str]) -> list[dg.AssetKey]:
+        everything = self._plan.asset_keys()
+        if not only:
+            return list(everything)
+        chosen: set[dg.AssetKey] = set()
+        for word in only:
+            whole = dg.AssetKey([self._plan.name, word])
+            if whole in everything:
+                chosen.add(whole)
+                continue
+            name = self._plan.catalogue.find(word)
+            if name not in self._plan.calibrations:
+                known = ", ".join(self._plan.calibrations)
+                raise ConfigurationError(f"campaign {self._plan.name} has no calibration {word!r}; it has {known}")
+            chosen |= {calibration_key(self._plan.name, name, part) for part in Part}
+        return [key for key in everything if key in chosen]
+
+    def _outcome(
+        self,
+        bucket: Bucket,
+        asked: Sequence[dg.AssetKey],
+        *,
+        wanted: Sequence[dg.AssetKey],
+        result: dg.ExecuteInProcessResult,
+    ) -> BucketOutcome:
+        made = {event.asset_key for event in result.get_asset_materialization_events()}
+        failed = {event.step_key: _sentence(event) for event in result.all_events if event.is_step_failure}
+        ledger, buckets = self._ledger(bucket), self._workshop.campaigns.buckets(self._plan.name)
+        left = [key for key in wanted if key not in made]
+        broken = {key for key in left if self._step_of(key) in failed}
+        blocked = {key: ledger.reasons_against(key, buckets) for key in left if key not in broken}
+        others = (f"what it needs failed: {', '.join(sorted(failed))}",) if failed else ("it was not reached",)
+        return BucketOutcome(
+            done=tuple(_text(key) for key in wanted if key in made),
+            found=tuple(_text(key) for key in asked if key not in wanted),
+            failed=failed,
+            blocked={_text(key): reasons or others for key, reasons in blocked.items()},
+            dagster_run=result.run_id,
+        )
+
+    def _step_of(self, key: dg.AssetKey) -> str:
+        layer = self._job.asset_layer
+        return layer.get_op_handle(key).name if key in layer.selected_asset_keys else ""
+
+
+def work_bucket(
+    plan: CampaignPlan, bucket: Bucket, workshop: Workshop, *, instance: dg.DagsterInstance, only_missing: bool = True
+) -> BucketOutcome:
+    """Make in this process what one bucket lacks; for several buckets of a campaign keep a ``BucketRunner``."""
+    return BucketRunner(plan, workshop, instance=instance).work(bucket, only_missing=only_missing)
+
+
+def cancel_dead_runs(instance: dg.DagsterInstance) -> tuple[str, ...]:
+    """Mark as failed the Dagster runs whose process on this machine is gone, and return their ids.
+
+    Only runs that were worked in the process of a command are judged; those of the daemon are watched by the daemon.
+    """
+    dead = []
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED)):
+        run = record.dagster_run
+        process = run.tags.get(PROCESS_TAG)
+        if process is not None and not _is_alive(process):
+            instance.report_run_failed(run, "its process ended before the work was done; start the bucket again")
+            dead.append(run.run_id)
+    return tuple(dead)
+
+
+def quiet_instance(dagster_home: Path) -> dg.DagsterInstance:
+    """The Dagster instance of a home, for work in this process: what it prints stays on the screen."""
+    dagster_home.mkdir(parents=True, exist_ok=True)
+    no_capture = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+    return dg.DagsterInstance.from_config(str(dagster_home), overrides={"compute_logs": no_capture})
+
+
+def _text(key: dg.AssetKey) -> str:
+    return key.to_user_string()
+
+
+def _sentence(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    described = data.user_failure_data.description if data.user_failure_data is not None else None
+    error = data.error
+    while described is None and error is not None and error.cause is not None:
+        error = error.cause
+    return described or (error.message.strip() if error is not None else "it failed without saying why")
+
+
+def _this_process() -> str:
+    """Names a process for ever: machine, number, and when it started, since numbers are used again."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_start_of(os.getpid())}"
+
+
+def _is_alive(process: str) -> bool:
+    machine, number, started = process.rsplit(":", 2)
+    return machine != socket.gethostname() or _start_of(int(number)) == started
+
+
+def _start_of(pid: int) -> str:
+    """The clock tick at which the process started, or nothing when it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]

@@ -1,0 +1,169 @@
+"""One bucket being worked: what its steps ask of the ports, and what they keep on disk."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import dagster as dg
+from pydantic import TypeAdapter, ValidationError
+
+from b2cal_assets.bucket_ledger import BucketLedger
+from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.staging import input_tag, links_of
+from b2cal_assets.workshop import Workshop
+from b2cal_caf.atomic_files import write_atomically
+from b2cal_core.buckets import Bucket
+from b2cal_core.errors import DataError
+from b2cal_core.ports import CafRequest, CdstRequest, ValidationRequest
+from b2cal_core.ranges import ExpRun, IoV
+from b2cal_core.runs import RunRecord, SelectedFile, select_files
+from b2cal_core.settings import CalibrationSettings, asset_name
+
+MANIFEST = "manifest.json"
+_RECORDS: TypeAdapter[tuple[RunRecord, ...]] = TypeAdapter(tuple[RunRecord, ...])
+_FORMATS = ("raw", "cdst", "mdst", "udst")
+"""Of several formats a script can read, the first one is used."""
+
+
+@dataclass(frozen=True)
+class BucketWork:
+    """A bucket of a campaign, with the ports to work it."""
+
+    plan: CampaignPlan
+    bucket: Bucket
+    workshop: Workshop
+    ledger: BucketLedger
+
+    @classmethod
+    def of(cls, plan: CampaignPlan, key: str, workshop: Workshop, *, instance: dg.DagsterInstance) -> "BucketWork":
+        """The work on the bucket with this partition key."""
+        bucket = Bucket.from_key(key)
+        ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs)
+        return cls(plan, bucket, workshop, ledger)
+
+    @cached_property
+    def staging_tag(self) -> str:
+        """The bucket's staging tag."""
+        return self.plan.staging_tag(self.bucket)
+
+    @cached_property
+    def records(self) -> tuple[RunRecord, ...]:
+        """The registered runs of the bucket."""
+        return self.workshop.runs.runs(self.bucket.iov)
+
+    @property
+    def previous_bucket(self) -> Bucket | None:
+        """The bucket of the campaign before this one."""
+        earlier = [b for b in self.workshop.campaigns.buckets(self.plan.name) if b.last < self.bucket.first]
+        return max(earlier, default=None)
+
+    def chain(self, calibrations: Iterable[str]) -> tuple[str, ...]:
+        """The base tags, and above them what these calibrations have made for the bucket."""
+        made = (self.ledger.payloads(name) for name in calibrations)
+        names = {name for record in made if record is not None for name in record.names}
+        own = input_tag(self.workshop.conditions, self.staging_tag, names) if names else None
+        return self.plan.campaign.base_tags if own is None else (*self.plan.campaign.base_tags, own)
+
+    def request_directory(self, calibration: str) -> Path:
+        """Where the CAF works on a calibration."""
+        return self.workshop.places.request(self.plan.name, self.bucket, calibration=calibration)
+
+    def caf_request(self, calibration: str) -> CafRequest:
+        """What the CAF is asked for."""
+        return CafRequest(
+            directory=self.request_directory(calibration),
+            script=self.plan.script(calibration),
+            database_chain=self.chain(self.plan.visible(calibration)),
+            requested_iov=self.bucket.iov,
+            input_data=self._input_data(self.plan.settings(calibration)),
+            expert_config=self.plan.expert_config(calibration),
+        )
+
+    def validation_request(self, calibration: str, script: Path) -> ValidationRequest:
+        """What the validation is asked for."""
+        return ValidationRequest(
+            directory=self.workshop.places.validation(self.plan.name, self.bucket, calibration=calibration),
+            script=script,
+            job_path=self.request_directory(calibration),
+            requested_iov=self.bucket.iov,
+            expert_config=self.plan.expert_config(calibration),
+            previous=self.previous_payloads(calibration),
+        )
+
+    def cdst_request(self) -> CdstRequest:
+        """What is to be reconstructed: the raw files that a calibration of the cDST stage asks for."""
+        wanted = {
+            selected.file.path
+            for name in self.plan.cdst_stage
+            for files in self._select(self.plan.settings(name), self.records, "raw").values()
+            for selected in files
+        }
+        runs = (replace(r, files=tuple(f for f in r.files if f.path in wanted)) for r in self.records)
+        chosen = tuple(record for record in runs if record.files)
+        if not chosen:
+            raise DataError(
+                f"no raw file of bucket {self.bucket.key} is asked for by the calibrations of the cDST stage; "
+                "look at the quality of its runs: b2cal runs list"
+            )
+        return CdstRequest(self._cdst_directory, chosen, self.chain(self.plan.raw_stage))
+
+    def registered_cdst(self) -> tuple[RunRecord, ...]:
+        """The bucket's runs with the cDST files that the registry has of them."""
+        runs = (replace(r, files=tuple(f for f in r.files if f.data_format == "cdst")) for r in self.records)
+        return tuple(record for record in runs if record.files)
+
+    def keep_cdst(self, records: tuple[RunRecord, ...]) -> Path:
+        """Write down which cDST files the bucket has."""
+        file = self._cdst_directory / MANIFEST
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, _RECORDS.dump_json(records, indent=1))
+        return file
+
+    def cdst_records(self) -> tuple[RunRecord, ...]:
+        """The runs with the cDST files the bucket has; ``DataError`` when that is not known any more."""
+        file = self._cdst_directory / MANIFEST
+        try:
+            return _RECORDS.validate_json(file.read_bytes())
+        except (FileNotFoundError, ValidationError) as error:
+            raise DataError(
+                f"{file} is missing or damaged; make the cDST files of the bucket again: "
+                f"b2cal bucket run {self.plan.name} {self.bucket.key} --only cdst"
+            ) from error
+
+    def previous_payloads(self, calibration: str) -> Path | None:
+        """A testing payload storage with what was valid before the bucket, of the names the calibration has staged."""
+        conditions, before = self.workshop.conditions, self.previous_bucket
+        made = self.ledger.payloads(calibration)
+        names = set(self.plan.settings(calibration).produced_payloads) | set(made.names if made else ())
+        chain = list(self.plan.campaign.base_tags)
+        at = self.bucket.first
+        if before is not None and links_of(conditions, self.plan.staging_tag(before), names):
+            chain.append(self.plan.staging_tag(before))
+            at = before.last
+        directory = (
+            self.workshop.places.work(self.plan.name, self.bucket) / "previous_payloads" / asset_name(calibration)
+        )
+        return conditions.export(chain, directory, within=IoV(*at, *at), names=names).parent
+
+    @property
+    def _cdst_directory(self) -> Path:
+        return self.workshop.places.cdst(self.plan.name, self.bucket)
+
+    def _input_data(self, settings: CalibrationSettings) -> Mapping[str, tuple[tuple[Path, ExpRun], ...]]:
+        data_format = next(name for name in _FORMATS if name in settings.input_data_formats)
+        records = self.cdst_records() if data_format == "cdst" else self.records
+        selected = self._select(settings, records, data_format)
+        if not any(selected.values()):
+            filters = {name: list(settings.input_data_filters.get(name, ())) for name in sorted(selected)}
+            raise DataError(
+                f"no {data_format} file of the {len(records)} runs of bucket {self.bucket.key} passes its filters "
+                f"{filters}; look at the quality of the runs (b2cal runs list) or mend the filters of the script"
+            )
+        return {name: tuple((Path(s.file.path), s.run) for s in files) for name, files in selected.items()}
+
+    def _select(
+        self, settings: CalibrationSettings, records: Iterable[RunRecord], data_format: str
+    ) -> dict[str, tuple[SelectedFile, ...]]:
+        filters = {name: settings.input_data_filters.get(name, ()) for name in sorted(settings.input_data_names)}
+        return select_files(records, filters, data_format=data_format, within=self.bucket.iov)

@@ -1,0 +1,43 @@
+"""The asset group of one campaign, and the job that works a bucket of it."""
+
+import dagster as dg
+
+from b2cal_assets.assets.calibration import calibration_asset
+from b2cal_assets.assets.cdst import cdst_asset
+from b2cal_assets.assets.published import published_asset
+from b2cal_assets.assets.validation import validation_asset
+from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.partitions import bucket_partitions
+
+CAMPAIGN_TAG = "b2cal/campaign"
+_PRIORITY_TAG = "dagster/priority"
+
+
+def campaign_assets(plan: CampaignPlan) -> list[dg.AssetsDefinition]:
+    """All assets of the campaign, in the order of the work."""
+    calibrations = [make(plan, name) for name in plan.calibrations for make in (calibration_asset, validation_asset)]
+    production = [cdst_asset(plan)] if plan.cdst_stage else []
+    return [*calibrations, *production, published_asset(plan)]
+
+
+def bucket_job_name(campaign: str) -> str:
+    """The job that works a bucket of the campaign."""
+    return f"{campaign}_bucket"
+
+
+def bucket_job(plan: CampaignPlan, executor: dg.ExecutorDefinition) -> dg.UnresolvedAssetJobDefinition:
+    """The job that makes everything of a bucket, one Dagster run per bucket."""
+    return dg.define_asset_job(
+        bucket_job_name(plan.name),
+        selection=dg.AssetSelection.groups(plan.name),
+        partitions_def=bucket_partitions(plan.name),
+        description=plan.campaign.description
+        or f"Works a bucket of campaign {plan.name} from collection to publishing.",
+        tags=run_tags(plan),
+        executor_def=executor,
+    )
+
+
+def run_tags(plan: CampaignPlan) -> dict[str, str]:
+    """The tags of a Dagster run of the campaign."""
+    return {CAMPAIGN_TAG: plan.name, _PRIORITY_TAG: str(plan.campaign.priority)}

@@ -1,0 +1,113 @@
+"""Checks on the payloads of one calibration and bucket. Every verdict is computed from the payloads themselves."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import dagster as dg
+
+from b2cal_assets.asset_metadata import Row, round_for_people, table, threshold_text
+from b2cal_assets.drifts import drifts
+from b2cal_core.buckets import Bucket
+from b2cal_core.payloads import LocalPayload
+from b2cal_core.ranges import ExpRun, IoV, IoVSet
+from b2cal_core.verdicts import Threshold, Verdict
+
+DECLARED, COVERED, DISJOINT, DRIFT = "declared_payloads", "bucket_covered", "no_overlap", "drift"
+FIGURES = "figures_of_merit"
+PAYLOAD_CHECKS: Mapping[str, str] = {
+    DECLARED: "Every payload that the script declares was produced, and nothing else.",
+    COVERED: "Every run of the bucket has each payload.",
+    DISJOINT: "No run has two answers.",
+    DRIFT: "The constants changed by no more than usual against the bucket before, in units of their errors.",
+}
+DRIFT_THRESHOLD = Threshold(high_warn=10.0)
+"""Of the median change; real detectors move, so a large one only warns unless the campaign says otherwise."""
+
+
+def check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """The checks on the payloads of one calibration."""
+    return [dg.AssetCheckSpec(name, asset=key, description=text) for name, text in PAYLOAD_CHECKS.items()]
+
+
+def check_declared(key: dg.AssetKey, payloads: Sequence[LocalPayload], declared: Sequence[str]) -> dg.AssetCheckResult:
+    """Whether what was produced is what was declared; a script that declares nothing is not judged."""
+    made = {payload.name for payload in payloads}
+    missing, extra = sorted(set(declared) - made), sorted(made - set(declared)) if declared else []
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=DECLARED,
+        passed=not missing and not extra,
+        severity=dg.AssetCheckSeverity.ERROR if missing else dg.AssetCheckSeverity.WARN,
+        metadata={
+            "produced": ", ".join(sorted(made)) or "none",
+            "missing": ", ".join(missing) or "none",
+            "not declared": ", ".join(extra) or "none",
+        },
+    )
+
+
+def check_covered(
+    key: dg.AssetKey, payloads: Sequence[LocalPayload], bucket: Bucket, *, runs: Sequence[ExpRun]
+) -> dg.AssetCheckResult:
+    """Whether each payload covers the bucket; a gap in which no run was registered is only worth a warning."""
+    rows: list[Row] = []
+    for name in sorted({payload.name for payload in payloads}):
+        covered = IoVSet((payload.iov for payload in payloads if payload.name == name), allow_overlaps=True)
+        for gap in covered.missing_from(bucket.iov):
+            lost = sum(gap.contains(run) for run in runs)
+            rows.append({"payload": name, "gap": str(gap), "registered runs in it": lost})
+    serious = not payloads or any(row["registered runs in it"] for row in rows)
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=COVERED,
+        passed=not rows and bool(payloads),
+        severity=dg.AssetCheckSeverity.ERROR if serious else dg.AssetCheckSeverity.WARN,
+        metadata={"gaps": table(rows)},
+    )
+
+
+def overlaps(payloads: Sequence[LocalPayload]) -> tuple[tuple[str, IoV, IoV], ...]:
+    """Neighbours of one name that share a run."""
+    ordered = sorted(payloads, key=lambda payload: (payload.name, payload.iov))
+    return tuple(
+        (one.name, one.iov, other.iov)
+        for one, other in pairwise(ordered)
+        if one.name == other.name and one.iov.overlaps(other.iov)
+    )
+
+
+def check_disjoint(key: dg.AssetKey, payloads: Sequence[LocalPayload]) -> dg.AssetCheckResult:
+    """Whether no two IoVs of one payload share a run."""
+    found = overlaps(payloads)
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=DISJOINT,
+        passed=not found,
+        metadata={"overlaps": table({"payload": n, "IoV": str(a), "overlaps": str(b)} for n, a, b in found)},
+    )
+
+
+def check_drift(
+    key: dg.AssetKey, payloads: Sequence[LocalPayload], previous: Path | None, *, threshold: Threshold
+) -> dg.AssetCheckResult:
+    """How far the constants moved since the payloads valid before the bucket."""
+    found = drifts(payloads, previous)
+    verdict = Verdict.worst(threshold.grade(drift.median) for drift in found)
+    rows: Iterable[Row] = (
+        {
+            "payload": drift.payload,
+            "column": drift.column,
+            "channels": drift.channels,
+            "median change / error": round_for_people(drift.median),
+            "largest change / error": round_for_people(drift.largest),
+        }
+        for drift in found
+    )
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=DRIFT,
+        passed=verdict is Verdict.passed,
+        severity=dg.AssetCheckSeverity.ERROR if verdict is Verdict.fail else dg.AssetCheckSeverity.WARN,
+        metadata={"drifts": table(rows), "threshold of the median": threshold_text(threshold)},
+    )
