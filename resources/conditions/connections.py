@@ -34,15 +34,20 @@ _CAUSES = {
 
 
 class Database:
-    """A conditions database by its SQLAlchemy address; its tables are made when they are missing."""
+    """A conditions database by its SQLAlchemy address.
 
-    def __init__(self, url: sa.URL) -> None:
+    Args:
+        url: where it is.
+        create: make the tables when they are missing; otherwise that is a ``BackendError``.
+    """
+
+    def __init__(self, url: sa.URL, *, create: bool) -> None:
         self._engine = sa.create_engine(url, poolclass=NullPool)
         if url.get_backend_name() == "sqlite":
             sa.event.listen(self._engine, "connect", _configure_sqlite)
             sa.event.listen(self._engine, "begin", _begin_sqlite)
         self._writer = self._engine.execution_options(writes=True)
-        self._prepare()
+        self._prepare(create=create)
 
     @property
     def engine(self) -> sa.Engine:
@@ -61,10 +66,16 @@ class Database:
         with self._translated(), self._writer.connect() as connection, connection.begin():
             yield connection
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, create: bool) -> None:
         with self._translated():
-            if not self._has_tables():
+            present = self._has_tables()
+            if create and not present:
                 self._create_tables()
+        if not (create or present):
+            raise BackendError(
+                f"there are payload files, but no conditions database {self._address}; put back a copy of it",
+                transient=False,
+            )
         with self.read() as connection:
             version = connection.scalar(sa.select(schema.about.c.content).filter_by(property="schema_version"))
         if version != str(schema.SCHEMA_VERSION):

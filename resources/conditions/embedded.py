@@ -50,7 +50,7 @@ class EmbeddedConditionsDB(ConditionsDB):
         served: states a tag may have to be read through ``resolve`` and ``export``. OPEN is among them because the
             calibrations of a bucket read their own staging tag; INVALID cannot be.
         clock: gives the time for the audit log, which nothing else depends on.
-        on_step: told the name of each step of a change before it is taken; what it raises ends the change.
+        on_step: told the name of each step of a change before it is taken, and ``committed``; what it raises ends it.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class EmbeddedConditionsDB(ConditionsDB):
         self._author, self._served, self._clock, self._on_step = author, served, clock, on_step
         self._store = PayloadStore(directory / "payloads", on_step)
         own_file = sa.URL.create("sqlite", database=str(directory.absolute() / "conditions.db"))
-        self._database = Database(sa.make_url(url) if url else own_file)
+        self._database = Database(sa.make_url(url) if url else own_file, create=self._store.is_empty)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -156,6 +156,7 @@ class EmbeddedConditionsDB(ConditionsDB):
         with self._database.write() as connection:
             payload = records.register(connection, name, content, signature=self._signature())
             self._on_step("commit")
+        self._on_step("committed")
         return payload
 
     def find_payloads(self, wanted: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Payload]:
@@ -188,6 +189,7 @@ class EmbeddedConditionsDB(ConditionsDB):
             present = tuple(link for link in tag_content.content(connection, tag_id) if link.name in replaced)
             written = self._change(connection, (tag_id, tag, "replace_iovs"), replaced, present=present, wanted=wanted)
             self._on_step("commit")
+        self._on_step("committed")
         return written
 
     def add_iovs(self, tag: str, iovs: Sequence[TagIov], *, allow_overlaps: bool = False) -> tuple[TagIov, ...]:
@@ -262,6 +264,7 @@ class EmbeddedConditionsDB(ConditionsDB):
             update = running_updates.RunningUpdate(plan, target=target, fingerprint=fingerprint)
             after = update.apply(connection, Signature(author, self._clock()), reason=reason, on_step=self._on_step)
             self._on_step("commit")
+        self._on_step("committed")
         return after
 
     # Inside

@@ -59,6 +59,11 @@ class PayloadStore:
         with _disk_errors(self._directory):
             return self._write(file)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no content was ever kept."""
+        return not any(entry.is_dir() for entry in self._directory.iterdir())
+
     def path(self, sha256: str) -> Path:
         """Where the content with this hash is, or would be."""
         return self._directory / sha256[:2] / sha256

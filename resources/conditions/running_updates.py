@@ -91,6 +91,7 @@ class RunningUpdate:
                 tag_content.shorten(connection, link.id, operation.iov)
         on_step("open IoVs closed")
         tag_content.insert(connection, tag_id, self._creations())
+        on_step("new IoVs created")
 
     def _log(self, connection: sa.Connection, signature: Signature, *, reason: str, after: str) -> None:
         operations = [[op.kind, op.name, op.revision, *op.iov] for op in self.plan.operations]

@@ -165,7 +165,7 @@ def _row(tag_id: int, ids: tuple[int, int], iov: IoV) -> dict[str, int]:
 def _valid_query() -> sa.CompoundSelect[Any]:
     """One query for all names: one descent of the index per disjoint name, a scan for the others."""
     key: sa.BindParameter[int] = sa.bindparam("key", type_=sa.BigInteger)
-    of_tag = tag_names.c.tag_id == sa.bindparam("tag")
+    tag: sa.BindParameter[int] = sa.bindparam("tag", type_=sa.Integer)
     earlier = iovs.alias("earlier")
     latest = (
         sa.select(earlier.c.id)
@@ -175,16 +175,20 @@ def _valid_query() -> sa.CompoundSelect[Any]:
         .correlate(tag_names)
         .scalar_subquery()
     )
-    same = sa.and_(iovs.c.tag_id == tag_names.c.tag_id, iovs.c.name_id == tag_names.c.name_id)
+    overlapping = sa.select(tag_names.c.name_id).where(tag_names.c.tag_id == tag, tag_names.c.disjoint.is_(False))
     return sa.union_all(
-        _links_where(iovs.c.id == latest).where(of_tag, tag_names.c.disjoint.is_(True), iovs.c.stop > key),
-        _links_where(same).where(of_tag, tag_names.c.disjoint.is_(False), iovs.c.start <= key, iovs.c.stop > key),
+        _links_of(tag_names.join(iovs, iovs.c.id == latest)).where(
+            tag_names.c.tag_id == tag, tag_names.c.disjoint.is_(True), iovs.c.stop > key
+        ),
+        _links_of(iovs).where(
+            iovs.c.tag_id == tag, iovs.c.name_id.in_(overlapping), iovs.c.start <= key, iovs.c.stop > key
+        ),
     )
 
 
-def _links_where(condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """Payloads, with their IoVs, of the links that go with a tag's names by this condition."""
-    joined = tag_names.join(names).join(iovs, condition).join(payloads, payloads.c.id == iovs.c.payload_id)
+def _links_of(source: sa.FromClause) -> sa.Select[Any]:
+    """The payloads that ``source``, which has the table of IoVs, links, with their IoVs."""
+    joined = source.join(payloads, payloads.c.id == iovs.c.payload_id).join(names, names.c.id == iovs.c.name_id)
     return sa.select(*_PAYLOAD_COLUMNS, iovs.c.start, iovs.c.stop).select_from(joined)
 
 

@@ -1,0 +1,181 @@
+"""Random sequences of changes, compared run by run with a model that is a dictionary."""
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from b2cal_caf.local_database import LocalDatabase
+from b2cal_core.errors import ConflictError
+from b2cal_core.payloads import TRANSITIONS, LocalPayload, TagState
+from b2cal_core.publishing import TagIov, UpdateMode, UpdateRefused, merge_tags
+from b2cal_core.ranges import ExpRun, IoV
+from resources.conditions.embedded import EmbeddedConditionsDB
+
+EXPS = RUNS = range(3)
+# Every run that IoVs of the grid can tell apart: those of the grid, the rest of each experiment, all later experiments.
+POINTS = [ExpRun(e, r) for e in EXPS for r in (*RUNS, 99)] + [ExpRun(50, 0)]
+TAGS = ("a", "b", "c")
+NAMES = ("p", "q")
+CONTENTS = ("1", "2", "3", "4")
+
+grid_runs = st.builds(ExpRun, st.sampled_from(EXPS), st.sampled_from(RUNS))
+
+
+@st.composite
+def grid_iovs(draw: st.DrawFn) -> IoV:
+    first = draw(grid_runs)
+    ends = [ExpRun(e, r) for e in EXPS for r in RUNS if ExpRun(e, r) >= first]
+    closed = st.sampled_from(ends).map(lambda end: IoV(*first, *end))
+    rest = st.sampled_from(EXPS).filter(lambda e: e >= first.exp).map(lambda e: IoV(*first, e, -1))
+    return draw(st.one_of(closed, rest, st.just(IoV(*first, -1, -1)), st.just(IoV(0, 0, -1, -1))))
+
+
+Answers = dict[str, dict[ExpRun, str]]
+lines = st.lists(st.tuples(st.sampled_from(CONTENTS), grid_iovs()), max_size=3)
+
+
+class ModelledConditions(RuleBasedStateMachine):
+    """The database beside its model: tag to state, and tag to name to run to content."""
+
+    @initialize()
+    def open_empty(self) -> None:
+        self.scratch = tempfile.TemporaryDirectory()
+        self.root = Path(self.scratch.name)
+        self.conditions = EmbeddedConditionsDB(self.root / "conditions")
+        self.files = {text: self.root / f"{text}.root" for text in CONTENTS}
+        for text, file in self.files.items():
+            file.write_text(text)
+        self.states: dict[str, TagState] = {}
+        self.answers: dict[str, Answers] = {}
+        for tag in TAGS:
+            self.conditions.create_tag(tag)
+            self.states[tag] = TagState.OPEN
+            self.answers[tag] = {name: {} for name in NAMES}
+
+    def teardown(self) -> None:
+        if hasattr(self, "scratch"):
+            self.scratch.cleanup()
+
+    @rule(tag=st.sampled_from(TAGS), name=st.sampled_from(NAMES), chosen=lines)
+    def replace(self, tag: str, name: str, chosen: list[tuple[str, IoV]]) -> None:
+        iovs = [iov for _, iov in chosen]
+        overlap = any(a.overlaps(b) for i, a in enumerate(iovs) for b in iovs[:i])
+        before = self.conditions.fingerprint(tag)
+        payloads = [LocalPayload(name, self.files[text], iov) for text, iov in chosen]
+        try:
+            self.conditions.replace_iovs(tag, [name], payloads)
+        except ConflictError:
+            assert overlap or self.states[tag] is not TagState.OPEN
+            assert self.conditions.fingerprint(tag) == before
+        else:
+            assert not overlap
+            assert self.states[tag] is TagState.OPEN
+            self.answers[tag][name] = {run: text for text, iov in chosen for run in POINTS if iov.contains(run)}
+
+    @rule(tag=st.sampled_from(TAGS), new=st.sampled_from(TagState))
+    def change_state(self, tag: str, new: TagState) -> None:
+        try:
+            self.conditions.set_state(tag, expected=self.states[tag], new=new)
+        except ConflictError:
+            assert new not in TRANSITIONS[self.states[tag]]
+        else:
+            assert new in TRANSITIONS[self.states[tag]]
+            self.states[tag] = new
+
+    @rule(tag=st.sampled_from(TAGS), goal=st.sampled_from([TagState.RUNNING, TagState.VALIDATED]))
+    def make_ready(self, tag: str, goal: TagState) -> None:
+        """Chance alone would seldom bring two tags where one can be published into the other."""
+        if self.states[tag] is TagState.OPEN:
+            for new in (TagState.TESTING, goal) if goal is TagState.VALIDATED else (goal,):
+                self.change_state(tag, new)
+
+    @rule(
+        target_tag=st.sampled_from(TAGS),
+        staging=st.sampled_from(TAGS),
+        first=grid_runs,
+        mode=st.sampled_from(UpdateMode),
+    )
+    def publish(self, target_tag: str, staging: str, first: ExpRun, mode: UpdateMode) -> None:
+        if (self.states[target_tag], self.states[staging]) != (TagState.RUNNING, TagState.VALIDATED):
+            return
+        try:
+            plan, fingerprint = self.conditions.plan(target_tag, staging, first, mode)
+        except UpdateRefused:
+            return
+        expected = self.predict(target_tag, staging, first, mode)
+        for _ in range(2):  # the second time is a repetition after a lost reply
+            after = self.conditions.apply(plan, target=target_tag, fingerprint=fingerprint, author="a", reason="r")
+            assert after == self.conditions.list_iovs(target_tag)
+        self.answers[target_tag] = expected
+
+    def predict(self, running: str, staging: str, first: ExpRun, mode: UpdateMode) -> Answers:
+        """What every run gets by the words of the rules, not by their algorithm."""
+        expected = {name: dict(found) for name, found in self.answers[running].items()}
+        for name in NAMES:
+            staged = dict(self.answers[staging][name])
+            if staged and mode is UpdateMode.fix_closed:
+                last = max(staged)
+                staged |= {run: staged[last] for run in POINTS if run > last}
+            if not staged and mode is not UpdateMode.full_replacement:
+                continue
+            start = max(first, min(staged, default=first))
+            kept = {run: text for run, text in expected[name].items() if run < start}
+            expected[name] = kept | {run: text for run, text in staged.items() if run >= start}
+        return expected
+
+    @rule(chain=st.lists(st.sampled_from(TAGS), min_size=1, max_size=3), run=st.sampled_from(POINTS))
+    def look_up(self, chain: list[str], run: ExpRun) -> None:
+        if any(self.states[tag] is TagState.INVALID for tag in chain):
+            return
+        expected = {
+            name: (found[name][run], tag)
+            for tag in chain
+            if (found := self.answers[tag])
+            for name in NAMES
+            if run in found[name]
+        }
+        answers = self.conditions.resolve(chain, run)
+        assert {n: (self.conditions.payload_file(r.payload).read_text(), r.tag) for n, r in answers.items()} == expected
+        merged = merge_tags([self.conditions.list_iovs(tag) for tag in reversed(chain)])
+        one_tag = {link.name: link.revision for link in merged if link.iov.contains(run)}
+        assert one_tag == {name: found.payload.revision for name, found in answers.items()}
+
+    @rule(chain=st.lists(st.sampled_from(TAGS), min_size=1, max_size=2), within=grid_iovs())
+    def export(self, chain: list[str], within: IoV) -> None:
+        if any(self.states[tag] is TagState.INVALID for tag in chain):
+            return
+        local = LocalDatabase(self.conditions.export(chain, self.root / "out", within=within))
+        for name in NAMES:
+            for run in POINTS:
+                found = local.find(name, run)
+                merged = {at: text for tag in chain for at, text in self.answers[tag][name].items()}
+                expected = merged.get(run) if within.contains(run) else None
+                assert (found.file.read_text() if found else None) == expected
+
+    @invariant()
+    def every_run_has_the_answer_of_the_model(self) -> None:
+        for tag, answers in self.answers.items():
+            links = self.conditions.list_iovs(tag)
+            for name in NAMES:
+                mine = [link for link in links if link.name == name]
+                assert not any(a.iov.overlaps(b.iov) for i, a in enumerate(mine) for b in mine[:i])
+                assert {run: self.text(link) for link in mine for run in POINTS if link.iov.contains(run)} == answers[
+                    name
+                ]
+            found = self.conditions.get_tag(tag)
+            assert found is not None
+            assert found.state is self.states[tag]
+
+    def text(self, link: TagIov) -> str:
+        payload = self.conditions.payload(link.name, link.revision)
+        assert payload is not None
+        return self.conditions.payload_file(payload).read_text()
+
+
+TestModelledConditions = ModelledConditions.TestCase
+TestModelledConditions.settings = settings(
+    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
