@@ -34,6 +34,14 @@ def published_key(campaign: str) -> dg.AssetKey:
     return dg.AssetKey([campaign, "published"])
 
 
+def step_name(key: dg.AssetKey) -> str:
+    """The step that makes an asset of a campaign; two parts of a calibration each are made by one step."""
+    campaign, *names = key.path
+    calibrates = names[-1] in {Part.collector_output, Part.payloads}
+    verb = {1: "", 2: "__calibrate" if calibrates else "__judge"}[len(names)]
+    return f"{campaign}__{names[0]}{verb}"
+
+
 def broken_key(campaign: str) -> dg.AssetKey:
     """The key of the one asset of a campaign that cannot be read."""
     return dg.AssetKey([asset_name(campaign), "broken"])

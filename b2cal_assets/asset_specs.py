@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
-from b2cal_assets.asset_keys import Part, calibration_key
+from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, published_key
 from b2cal_assets.campaign_plans import CampaignPlan, code_version
 from b2cal_core.campaigns import Gate
 
@@ -17,10 +17,28 @@ _KINDS = {
 }
 
 
-def after_calibrations(plan: CampaignPlan, calibrations: Iterable[str], gate: Gate) -> list[dg.AssetDep]:
+def _after(plan: CampaignPlan, calibrations: Iterable[str], gate: Gate) -> list[dg.AssetDep]:
     """What an asset depends on that uses the payloads of these calibrations and waits for their gate."""
     parts = (Part.payloads, _PART_OF_GATE[gate])
     return [dg.AssetDep(calibration_key(plan.name, name, part)) for name in calibrations for part in parts]
+
+
+def inputs_of(plan: CampaignPlan, key: dg.AssetKey) -> tuple[dg.AssetKey, ...]:
+    """The bucket's assets that must be made before the step of ``key`` starts; those of its own step are left out."""
+    return tuple(dep.asset_key for dep in bucket_edges(plan, key))
+
+
+def bucket_edges(plan: CampaignPlan, key: dg.AssetKey) -> list[dg.AssetDep]:
+    """The edges from ``inputs_of`` to an asset."""
+    if key == cdst_key(plan.name):
+        return _after(plan, plan.raw_stage, plan.campaign.gates.cdst)
+    if key == published_key(plan.name):
+        return _after(plan, plan.calibrations, plan.campaign.gates.publish)
+    calibration = plan.calibration_of(key)
+    if key.path[-1] in {Part.validation, Part.sign_off}:
+        return [dg.AssetDep(calibration_key(plan.name, calibration, Part.payloads))]
+    production = [dg.AssetDep(cdst_key(plan.name))] if calibration in plan.cdst_stage else []
+    return [*production, *_after(plan, plan.nearest(calibration), plan.campaign.gates.downstream)]
 
 
 def part_spec(

@@ -77,13 +77,14 @@ class BucketLedger:
 
     def reasons_against_cdst(self) -> tuple[str, ...]:
         """Why cDST files may not be produced; nothing when they may."""
-        return self._gate(self._plan.campaign.gates.cdst, self._plan.raw_stage)
+        shut = self._gate(self._plan.campaign.gates.cdst, self._plan.raw_stage)
+        return (*shut, *self._not_judged(self._plan.raw_stage))
 
     def reasons_against_publishing(self, buckets: Iterable[Bucket]) -> tuple[str, ...]:
         """Why the bucket may not be published; ``buckets`` are all of the campaign."""
         published = self._instance.get_materialized_partitions(published_key(self._plan.name))
         shut = self._gate(self._plan.campaign.gates.publish, self._plan.calibrations)
-        return (*shut, *check_order(self._bucket, buckets, published))
+        return (*shut, *self._not_judged(self._plan.calibrations), *check_order(self._bucket, buckets, published))
 
     def reasons_against_reading_cdst(self) -> tuple[str, ...]:
         """Why calibrations of the cDST stage may not start; nothing when there are cDST files."""
@@ -97,6 +98,10 @@ class BucketLedger:
         A validation or a sign-off over payloads that were made anew since counts as lacking.
         """
         return tuple(key for key in self._plan.asset_keys() if self._lacks(key))
+
+    def is_made(self, key: dg.AssetKey) -> bool:
+        """Whether the asset was made, over the payloads that are there now."""
+        return not self._lacks(key)
 
     def _lacks(self, key: dg.AssetKey) -> bool:
         if key.path[-1] == Part.validation and self.verdict(self._plan.calibration_of(key)) is None:
@@ -134,6 +139,15 @@ class BucketLedger:
         """Whether the asset was made for the bucket."""
         return self._metadata(key) is not None
 
+    def _not_judged(self, calibrations: Sequence[str]) -> tuple[str, ...]:
+        """Payloads that nobody and nothing has judged; the gate for the next calibration lets them through."""
+        standings = (self.standing(name) for name in calibrations)
+        return tuple(
+            f"the payloads of {s.name} were not validated yet in {self._bucket.key}"
+            for s in standings
+            if s.has_payloads and s.verdict is None and s.sign_off is None
+        )
+
     def _gate(self, gate: Gate, calibrations: Sequence[str]) -> tuple[str, ...]:
         standings = [self.standing(name) for name in calibrations]
         return check_gate(gate, standings, campaign=self._plan.name, bucket=self._bucket)
@@ -143,3 +157,15 @@ class BucketLedger:
         records = self._instance.fetch_materializations(wanted, limit=1).records
         materialisation = records[0].asset_materialization if records else None
         return None if materialisation is None else materialisation.metadata
+
+
+def started_buckets(plan: CampaignPlan, instance: dg.DagsterInstance) -> set[str]:
+    """Keys of the buckets for which a calibration has collected anything."""
+    keys = (calibration_key(plan.name, name, Part.collector_output) for name in plan.calibrations)
+    return {partition for key in keys for partition in instance.get_materialized_partitions(key)}
+
+
+def finished_buckets(plan: CampaignPlan, instance: dg.DagsterInstance) -> set[str]:
+    """Keys of the buckets of which every asset was made."""
+    made = [set(instance.get_materialized_partitions(key)) for key in plan.asset_keys()]
+    return set.intersection(*made)

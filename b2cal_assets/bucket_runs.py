@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef  # the only way to override one part of an instance
 
-from b2cal_assets.asset_keys import Part, calibration_key
+from b2cal_assets.asset_keys import Part, calibration_key, step_name
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.campaign_assets import bucket_job, bucket_job_name, campaign_assets, run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
@@ -120,10 +121,10 @@ class BucketRunner:
         result: dg.ExecuteInProcessResult,
     ) -> BucketOutcome:
         made = {event.asset_key for event in result.get_asset_materialization_events()}
-        failed = {event.step_key: _sentence(event) for event in result.all_events if event.is_step_failure}
+        failed = {str(event.step_key): _sentence(event) for event in result.all_events if event.is_step_failure}
         ledger, buckets = self._ledger(bucket), self._workshop.campaigns.buckets(self._plan.name)
         left = [key for key in wanted if key not in made]
-        broken = {key for key in left if self._step_of(key) in failed}
+        broken = {key for key in left if step_name(key) in failed}
         blocked = {key: ledger.reasons_against(key, buckets) for key in left if key not in broken}
         others = (f"what it needs failed: {', '.join(sorted(failed))}",) if failed else ("it was not reached",)
         return BucketOutcome(
@@ -133,10 +134,6 @@ class BucketRunner:
             blocked={_text(key): reasons or others for key, reasons in blocked.items()},
             dagster_run=result.run_id,
         )
-
-    def _step_of(self, key: dg.AssetKey) -> str:
-        layer = self._job.asset_layer
-        return layer.get_op_handle(key).name if key in layer.selected_asset_keys else ""
 
 
 def work_bucket(
@@ -165,7 +162,8 @@ def quiet_instance(dagster_home: Path) -> dg.DagsterInstance:
     """The Dagster instance of a home, for work in this process: what it prints stays on the screen."""
     dagster_home.mkdir(parents=True, exist_ok=True)
     no_capture = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
-    return dg.DagsterInstance.from_config(str(dagster_home), overrides={"compute_logs": no_capture})
+    reference = InstanceRef.from_dir(str(dagster_home), overrides={"compute_logs": no_capture})
+    return dg.DagsterInstance.from_ref(reference)
 
 
 def _text(key: dg.AssetKey) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import dagster as dg
 
 from b2cal_assets import payload_checks as checks
-from b2cal_assets.asset_keys import RAW_RUNS, Part, calibration_key, cdst_key
+from b2cal_assets.asset_keys import RAW_RUNS, Part, calibration_key, step_name
 from b2cal_assets.asset_metadata import Metadata, iov_table, seconds, table
-from b2cal_assets.asset_specs import after_calibrations, part_spec
+from b2cal_assets.asset_specs import bucket_edges, part_spec
 from b2cal_assets.bucket_ledger import CONTENT, NAMES
 from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_plans import CampaignPlan
@@ -25,7 +25,6 @@ from b2cal_core.errors import CalibrationError, ConflictError, DataError
 from b2cal_core.payloads import LocalPayload
 from b2cal_core.ports import CafRequest, CafResult
 from b2cal_core.publishing import TagIov
-from b2cal_core.settings import asset_name
 from b2cal_core.verdicts import Threshold
 
 Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
@@ -38,7 +37,7 @@ def calibration_asset(plan: CampaignPlan, calibration: str) -> dg.AssetsDefiniti
     )
 
     @dg.multi_asset(
-        name=f"{plan.name}__{asset_name(calibration)}__calibrate",
+        name=step_name(payloads_key),
         specs=_specs(plan, calibration),
         check_specs=checks.check_specs(payloads_key),
         partitions_def=bucket_partitions(plan.name),
@@ -67,9 +66,8 @@ def calibration_asset(plan: CampaignPlan, calibration: str) -> dg.AssetsDefiniti
 def _specs(plan: CampaignPlan, calibration: str) -> list[dg.AssetSpec]:
     settings = plan.settings(calibration)
     runs = dg.AssetDep(RAW_RUNS, partition_mapping=RUNS_OF_A_BUCKET)
-    deps = [runs if calibration in plan.raw_stage else dg.AssetDep(cdst_key(plan.name))]
-    deps += after_calibrations(plan, plan.nearest(calibration), plan.campaign.gates.downstream)
-    collected = dg.AssetDep(calibration_key(plan.name, calibration, Part.collector_output))
+    collected_key = calibration_key(plan.name, calibration, Part.collector_output)
+    deps = [*([runs] if calibration in plan.raw_stage else []), *bucket_edges(plan, collected_key)]
     what = settings.description or f"Calibration {calibration} of {settings.subsystem or 'the detector'}."
     makes = ", ".join(settings.produced_payloads) or "what the script makes"
     return [
@@ -78,7 +76,7 @@ def _specs(plan: CampaignPlan, calibration: str) -> list[dg.AssetSpec]:
             plan,
             calibration,
             Part.payloads,
-            deps=[*deps, collected],
+            deps=[*deps, dg.AssetDep(collected_key)],
             description=f"{what} The payloads ({makes}), uploaded to the bucket's staging tag.",
         ),
     ]

@@ -6,9 +6,9 @@ from typing import Any
 
 import dagster as dg
 
-from b2cal_assets.asset_keys import CDST_RUNS, RAW_RUNS, cdst_key
+from b2cal_assets.asset_keys import CDST_RUNS, RAW_RUNS, cdst_key, step_name
 from b2cal_assets.asset_metadata import Metadata, table
-from b2cal_assets.asset_specs import after_calibrations, bucket_spec
+from b2cal_assets.asset_specs import bucket_edges, bucket_spec
 from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.closed_gates import wait_at_gate
@@ -26,7 +26,7 @@ def cdst_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
     key = cdst_key(plan.name)
 
     @dg.multi_asset(
-        name=f"{plan.name}__cdst",
+        name=step_name(key),
         specs=[
             bucket_spec(
                 plan,
@@ -58,7 +58,7 @@ def cdst_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
 def _deps(plan: CampaignPlan) -> Sequence[dg.AssetDep]:
     source = RAW_RUNS if plan.raw_stage else CDST_RUNS
     runs = dg.AssetDep(source, partition_mapping=RUNS_OF_A_BUCKET)
-    return [runs, *after_calibrations(plan, plan.raw_stage, plan.campaign.gates.cdst)]
+    return [runs, *bucket_edges(plan, cdst_key(plan.name))]
 
 
 def _produce(context: dg.AssetExecutionContext, work: BucketWork) -> tuple[CdstResult, Sequence[str]]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import dagster as dg
 
-from b2cal_assets.asset_keys import published_key
+from b2cal_assets.asset_keys import published_key, step_name
 from b2cal_assets.asset_metadata import Metadata, iov_table, plan_table
-from b2cal_assets.asset_specs import after_calibrations, bucket_spec
+from b2cal_assets.asset_specs import bucket_edges, bucket_spec
 from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.closed_gates import wait_at_gate
@@ -26,12 +26,12 @@ def published_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
     key = published_key(plan.name)
 
     @dg.multi_asset(
-        name=f"{plan.name}__published",
+        name=step_name(key),
         specs=[
             bucket_spec(
                 plan,
                 key,
-                deps=after_calibrations(plan, plan.calibrations, plan.campaign.gates.publish),
+                deps=bucket_edges(plan, key),
                 description=f"The bucket's constants in the running tag {plan.campaign.target_tag}, read back. "
                 "Buckets are published in order, because a running tag only grows.",
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from b2cal_assets.asset_keys import Part, calibration_key
+from b2cal_assets.asset_keys import Part, calibration_key, step_name
 from b2cal_assets.asset_metadata import Metadata, figure_table, plots, round_for_people, seconds
 from b2cal_assets.asset_specs import part_spec
 from b2cal_assets.bucket_ledger import EVIDENCE, VERDICT, PayloadRecord
@@ -21,7 +21,6 @@ from b2cal_assets.payload_checks import FIGURES
 from b2cal_assets.sign_offs import decide_by_rule, sign_off_metadata, sign_off_version
 from b2cal_assets.step_errors import failing_in_words
 from b2cal_assets.workshop import Workshop
-from b2cal_core.settings import asset_name
 from b2cal_core.verdicts import Figure, Threshold, Verdict
 
 Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
@@ -33,7 +32,7 @@ def validation_asset(plan: CampaignPlan, calibration: str) -> dg.AssetsDefinitio
     sign_off_key = calibration_key(plan.name, calibration, Part.sign_off)
 
     @dg.multi_asset(
-        name=f"{plan.name}__{asset_name(calibration)}__judge",
+        name=step_name(validation_key),
         specs=_specs(plan, calibration),
         check_specs=[
             dg.AssetCheckSpec(FIGURES, asset=validation_key, description="Every figure of merit lies where it should.")
