@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -50,3 +51,12 @@ def share_file(source: Path, target: Path) -> None:
         return
     part.replace(target)
     part.unlink(missing_ok=True)
+
+
+def copy_directory(source: Path, target: Path) -> None:
+    """Copy a directory so that it is there completely or not at all."""
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(source, part, ignore=lambda _folder, names: [name for name in names if name.startswith(".")])
+    shutil.rmtree(target, ignore_errors=True)
+    part.replace(target)

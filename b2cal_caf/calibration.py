@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, Union
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Table(dict[str, np.ndarray]):
     """Columns of equal length whose rows are put one below the other when outputs are merged (a TTree)."""
 
 
-Collectable: TypeAlias = "Sums | Table | Hist[Any]"
+Collectable: TypeAlias = Union[Sums, Table, "Hist[Any]"]
 """What a collector may return under a name."""
 
 

@@ -1,0 +1,156 @@
+"""How a collection is split into sub-jobs, and which of them need not be run.
+
+The plan is kept as a file, so that a resumed process splits alike.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from b2cal_caf.atomic_files import read_json, write_json
+from b2cal_caf.calibration import Collection
+from b2cal_caf.collector_cache import CollectorCache, file_key, output_key
+from b2cal_caf.collector_identity import code_hash, describe
+from b2cal_caf.conditions import ChainContent
+from b2cal_caf.input_files import CheckedFiles, InputFile
+from b2cal_caf.splitting import split
+from b2cal_core.ranges import ExpRun
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """One sub-job: its input files with their keys, the name of its output in the cache, and whether it is there."""
+
+    number: int
+    files: tuple[InputFile, ...]
+    keys: tuple[str, ...]
+    output: str
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionPlan:
+    """The sub-jobs of a collection in one iteration.
+
+    Attributes:
+        identity: equal when collector, files, constants and splitting are.
+        collector: as JSON holds it.
+    """
+
+    identity: str
+    collector: Mapping[str, Any]
+    granularity: str
+    databases: tuple[Path, ...]
+    memory: int
+    jobs: tuple[PlannedJob, ...]
+    rejected: Mapping[str, str]
+
+
+def plan_collection(
+    collection: Collection,
+    checked: CheckedFiles,
+    *,
+    databases: Sequence[Path],
+    cache: CollectorCache,
+    path: Path,
+) -> tuple[CollectionPlan, bool]:
+    """The plan, as it was written to ``path`` if that still fits, else a new one that is written there.
+
+    Returns:
+        The plan, and whether it is the one that was there.
+    """
+    described = describe(collection.collector)
+    keys = _keys(collection, described, checked.usable, databases)
+    identity = _identity([*keys, collection.max_files_per_job, collection.max_jobs])
+    written = read_json(path)
+    kept = isinstance(written, dict) and written.get("identity") == identity
+    jobs = _read_jobs(written, checked.usable, keys) if kept else _new_jobs(collection, checked.usable, keys, cache)
+    plan = CollectionPlan(
+        identity=identity,
+        collector=described,
+        granularity=collection.collector.granularity,
+        databases=tuple(databases),
+        memory=collection.memory,
+        jobs=jobs,
+        rejected=checked.rejected,
+    )
+    if not kept:
+        write_json(path, _as_json(plan))
+    return plan, kept
+
+
+def _keys(
+    collection: Collection, described: Mapping[str, Any], files: Sequence[InputFile], databases: Sequence[Path]
+) -> list[str]:
+    """The identity of what the collector finds in each file."""
+    collector = collection.collector
+    named = {key: described[key] for key in ("class", "fields")} | {"granularity": collector.granularity}
+    identity = _identity([code_hash(type(collector)), named])
+    content = ChainContent(databases)
+    constants: dict[ExpRun, str] = {}
+    for file in files:
+        if file.run not in constants:
+            constants[file.run] = content.identity(collector.reads, file.run)
+    return [file_key(identity, f"{file.identity} {file.run}", constants[file.run]) for file in files]
+
+
+def _new_jobs(
+    collection: Collection, files: Sequence[InputFile], keys: Sequence[str], cache: CollectorCache
+) -> tuple[PlannedJob, ...]:
+    """Outputs from the cache where there are some, sub-jobs for the other files; in the order of their first files."""
+    place = {key: number for number, key in enumerate(keys)}
+    found = [([place[key] for key in parts], output) for output, parts in cache.find(keys)]
+    taken = {number for numbers, _ in found for number in numbers}
+    missing = [number for number in range(len(files)) if number not in taken]
+    groups = split(missing, max_files_per_job=collection.max_files_per_job, max_jobs=collection.max_jobs)
+    wanted: list[tuple[Sequence[int], str | None]] = [*found, *((group, None) for group in groups)]
+    return tuple(
+        PlannedJob(
+            number,
+            tuple(files[i] for i in group),
+            tuple(keys[i] for i in group),
+            output=output or output_key(keys[i] for i in group),
+            cached=output is not None,
+        )
+        for number, (group, output) in enumerate(sorted(wanted, key=lambda item: item[0][0]))
+    )
+
+
+def _read_jobs(written: Mapping[str, Any], files: Sequence[InputFile], keys: Sequence[str]) -> tuple[PlannedJob, ...]:
+    by_key = dict(zip(keys, files, strict=True))
+    return tuple(
+        PlannedJob(
+            number,
+            tuple(by_key[key] for key in job["keys"]),
+            tuple(job["keys"]),
+            output=job["output"],
+            cached=job["cached"],
+        )
+        for number, job in enumerate(written["subjobs"])
+    )
+
+
+def _as_json(plan: CollectionPlan) -> dict[str, Any]:
+    return {
+        "identity": plan.identity,
+        "collector": plan.collector,
+        "granularity": plan.granularity,
+        "databases": [str(directory) for directory in plan.databases],
+        "rejected": dict(plan.rejected),
+        "subjobs": [
+            {
+                "output": job.output,
+                "cached": job.cached,
+                "keys": list(job.keys),
+                "files": [[str(file.path), *file.run, file.events] for file in job.files],
+            }
+            for job in plan.jobs
+        ],
+    }
+
+
+def _identity(value: Any) -> str:  # noqa: ANN401 (JSON)
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

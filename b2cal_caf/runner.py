@@ -1,0 +1,172 @@
+"""Running a request: its calibrations side by side as their dependencies allow, until none can go on.
+
+One loop in one thread; everything that takes time is a batch job or a child process, and the loop sleeps until one
+of them ends.
+"""
+
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from b2cal_caf.atomic_files import copy_directory, read_json, write_json
+from b2cal_caf.calibration_run import CalibrationRun, Surroundings
+from b2cal_caf.checkpoints import CheckpointStore
+from b2cal_caf.collector_cache import CollectorCache
+from b2cal_caf.constants import ConstantsSource
+from b2cal_caf.forks import wait_for
+from b2cal_caf.layout import RequestLayout
+from b2cal_caf.locks import request_lock
+from b2cal_caf.machine import State
+from b2cal_caf.request_files import write_request
+from b2cal_caf.requests import LoadedRequest, load_request, request_identity
+from b2cal_caf.results import collected_summary, read_result, write_result
+from b2cal_caf.scripts import read_settings
+from b2cal_core.errors import BackendError
+from b2cal_core.graphs import transitive
+from b2cal_core.jobs import JobState, JobStatus
+from b2cal_core.ports import BatchBackend, CafObserver, CafRequest, CafResult
+
+_CANCEL_SECONDS = 0.5
+"""How long a wait may overlook that somebody cancelled."""
+_BOTH_SECONDS = 0.02
+"""How long the end of an algorithm may be overlooked while jobs of another calibration run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs requests.
+
+    Args:
+        cache: directory of collector outputs, shared by all requests.
+        cancelled: set from another thread to end a run.
+    """
+
+    batch: BatchBackend
+    constants: ConstantsSource
+    cache: Path
+    cancelled: threading.Event
+
+    def run(self, request: CafRequest, observer: CafObserver) -> CafResult:
+        """See ``Caf.run``."""
+        layout = RequestLayout(request.directory.absolute())
+        layout.directory.mkdir(parents=True, exist_ok=True)
+        with request_lock(layout.directory, log=observer.log, check=self._check):
+            identity = request_identity(request, read_settings(request.script), self.constants)
+            done = read_result(layout.result, identity)
+            if done is not None:
+                observer.log(f"everything in {layout.directory} was done before, with the same inputs")
+                return done
+            return self._work(request, layout, identity, observer)
+
+    def _work(self, request: CafRequest, layout: RequestLayout, identity: str, observer: CafObserver) -> CafResult:
+        _make_room(layout, identity, observer)
+        loaded = load_request(request)
+        for remark in loaded.remarks:
+            observer.log(remark)
+        write_request(layout, request)
+        around = Surroundings(
+            layout=layout,
+            requested_iov=request.requested_iov,
+            constants=self.constants.provide(request.database_chain, layout.constants, within=request.requested_iov),
+            batch=self.batch,
+            cache=CollectorCache(self.cache),
+            store=CheckpointStore(layout.state_db),
+            observer=observer,
+        )
+        runs = _calibration_runs(loaded, around)
+        try:
+            self._loop(runs)
+        finally:
+            for run in runs.values():
+                run.cancel()
+        result = _result(loaded, runs, around)
+        write_result(layout.result, result, identity)
+        return result
+
+    def _loop(self, runs: Mapping[str, CalibrationRun]) -> None:
+        states: Mapping[str, JobState] = {}
+        while True:
+            self._check()
+            moved = True
+            while moved:
+                moved = False
+                for run in runs.values():
+                    moved |= _step(run, runs, states)
+            if all(run.state.is_terminal for run in runs.values()):
+                return
+            states = self._wait(runs)
+
+    def _wait(self, runs: Mapping[str, CalibrationRun]) -> Mapping[str, JobState]:
+        """Sleep until a job or an algorithm ended, or for a moment."""
+        ids = [native_id for run in runs.values() for native_id in run.open_ids]
+        children = [run.child for run in runs.values() if run.child is not None]
+        if not ids:
+            wait_for(children, _CANCEL_SECONDS)
+            return {}
+        states = self.batch.wait(ids, _BOTH_SECONDS if children else _CANCEL_SECONDS)
+        if all(state.status is JobStatus.unknown for state in states.values()):
+            time.sleep(_BOTH_SECONDS)
+        return states
+
+    def _check(self) -> None:
+        if self.cancelled.is_set():
+            msg = "the calibration was cancelled; asking again resumes it"
+            raise BackendError(msg, transient=False)
+
+
+def _step(run: CalibrationRun, runs: Mapping[str, CalibrationRun], states: Mapping[str, JobState]) -> bool:
+    """Move one calibration on if its dependencies allow; returns whether its state changed."""
+    if run.state is State.init and run.iteration == 0:
+        for other in (runs[dependency.name] for dependency in run.calibration.dependencies):
+            if other.state in {State.failed, State.skipped}:
+                run.skip(other.name)
+                return True
+            if other.state is not State.completed:
+                return False
+    return run.step(states)
+
+
+def _calibration_runs(loaded: LoadedRequest, around: Surroundings) -> dict[str, CalibrationRun]:
+    """The calibrations in dependency order, each where its checkpoint left it."""
+    needs = {c.name: [other.name for other in c.dependencies] for c in loaded.calibrations}
+    rows = {row.name: row for row in around.store.rows()}
+    runs: dict[str, CalibrationRun] = {}
+    for calibration in loaded.calibrations:
+        wanted = transitive(calibration.name, needs)
+        upstream = [name for name in needs if name in wanted]
+        run = CalibrationRun(calibration, upstream, around)
+        run.restore(rows.get(calibration.name))
+        runs[calibration.name] = run
+    return runs
+
+
+def _make_room(layout: RequestLayout, identity: str, observer: CafObserver) -> None:
+    """Keep what belongs to these inputs, and remove what belongs to others, so that the two are never mixed."""
+    kept = read_json(layout.request_identity)
+    if kept != {"identity": identity}:
+        if layout.results.exists():
+            observer.log(f"the inputs changed since {layout.results} was written; starting anew")
+        layout.result.unlink(missing_ok=True)
+        for directory in (layout.results, layout.all_exported, layout.constants):
+            shutil.rmtree(directory, ignore_errors=True)
+        write_json(layout.request_identity, {"identity": identity})
+
+
+def _result(loaded: LoadedRequest, runs: Mapping[str, CalibrationRun], around: Surroundings) -> CafResult:
+    """Hand over the payloads of what is completed, and sum up."""
+    databases = {}
+    for name, run in runs.items():
+        if run.state is State.completed and run.calibration.save_payloads:
+            copy_directory(around.layout.outputdb(name), around.layout.exported(name))
+            databases[name] = around.layout.exported(name)
+    return CafResult(
+        states={name: run.state.value for name, run in runs.items()},
+        databases=databases,
+        errors={name: run.error for name, run in runs.items() if run.error},
+        collected=collected_summary(around.layout, runs, dict(loaded.rejected)),
+        seconds={phase: sum(run.seconds[phase] for run in runs.values()) for phase in ("collect", "algorithms")},
+        iterations={name: run.iteration for name, run in runs.items()},
+    )

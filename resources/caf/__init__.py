@@ -1,0 +1,1 @@
+"""The port ``Caf`` and the production of cDST: adapters that run calibrations and reconstruction."""

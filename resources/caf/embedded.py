@@ -1,0 +1,31 @@
+"""The platform's own CAF behind the port ``Caf``."""
+
+import threading
+from pathlib import Path
+
+from b2cal_caf.constants import ConstantsSource
+from b2cal_caf.runner import Runner
+from b2cal_core.ports import BatchBackend, Caf, CafObserver, CafRequest, CafResult, ConditionsDB
+
+
+class EmbeddedCaf(Caf):
+    """Runs calibration scripts with the embedded CAF.
+
+    Args:
+        batch: where collector sub-jobs run; algorithms run on this machine.
+        conditions: where the tags of a chain are; without it a chain may name testing payload storages only.
+        cache: directory of collector outputs, shared by all requests.
+    """
+
+    def __init__(self, batch: BatchBackend, conditions: ConditionsDB | None, cache: Path) -> None:
+        self._cancelled = threading.Event()
+        self._runner = Runner(batch, ConstantsSource(conditions), cache.absolute(), self._cancelled)
+
+    def run(self, request: CafRequest, observer: CafObserver) -> CafResult:
+        """Run, or resume, the request."""
+        self._cancelled.clear()
+        return self._runner.run(request, observer)
+
+    def cancel(self) -> None:
+        """End a ``run`` in another thread."""
+        self._cancelled.set()
