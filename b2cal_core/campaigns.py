@@ -3,19 +3,23 @@
 The file holds what a manager decides; everything else (settings of scripts, buckets, results) is found elsewhere.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Self
+from string import Formatter
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from b2cal_core.buckets import Bucket, BucketPolicy
-from b2cal_core.errors import ConfigurationError
+from b2cal_core.errors import CatalogueError, ConfigurationError, reasons_of
 from b2cal_core.payloads import check_tag_name
 from b2cal_core.publishing import UpdateMode
 from b2cal_core.ranges import ExpRun
 from b2cal_core.settings import Catalogue
-from b2cal_core.verdicts import SignOffRule
+from b2cal_core.verdicts import SignOffRule, Threshold
+
+_Part = TypeVar("_Part")
 
 
 class CampaignKind(StrEnum):
@@ -63,7 +67,9 @@ class Campaign(BaseModel):
     kind: CampaignKind = CampaignKind.prompt
     description: str = ""
     catalogue: str = Field(description="the release whose scripts are used")
-    calibrations: tuple[str, ...] | None = Field(default=None, description="names asked for; none: the whole catalogue")
+    calibrations: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="names asked for; left out: the whole catalogue"
+    )
     first_run: tuple[int, int] | None = Field(
         default=None, description="experiment and run; earlier runs are passed over"
     )
@@ -86,15 +92,42 @@ class Campaign(BaseModel):
     @field_validator("base_tags")
     @classmethod
     def _tags_are_named_well(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        doubled = sorted(name for name, count in Counter(value).items() if count > 1)
+        if doubled:
+            raise ValueError(f"a tag is searched once, but {', '.join(doubled)} is listed more than once")
         return tuple(check_tag_name(name) for name in value)
 
+    @field_validator("target_tag")
+    @classmethod
+    def _target_is_named_well(cls, value: str) -> str:
+        return check_tag_name(value)
+
+    @field_validator("staging_tag")
+    @classmethod
+    def _staging_differs_by_bucket(cls, value: str) -> str:
+        names = [name for _, name, _, _ in Formatter().parse(value) if name is not None]
+        if "bucket" not in names:
+            raise ValueError(f"must contain {{bucket}}, since every bucket has its own; got {value!r}")
+        if not set(names) <= {"campaign", "bucket"}:
+            raise ValueError(f"may name {{campaign}} and {{bucket}} only; got {value!r}")
+        check_tag_name(value.format(campaign="c", bucket="b"))
+        return value
+
+    @field_validator("thresholds")
+    @classmethod
+    def _thresholds_are_in_order(
+        cls, value: dict[str, dict[str, dict[str, float]]]
+    ) -> dict[str, dict[str, dict[str, float]]]:
+        for figures in value.values():
+            for bounds in figures.values():
+                Threshold.from_json(bounds)
+        return value
+
     @model_validator(mode="after")
-    def _staging_differs_by_bucket(self) -> Self:
-        if "{bucket}" not in self.staging_tag:
-            msg = f"staging_tag must contain {{bucket}}, since every bucket has its own; got {self.staging_tag!r}"
-            raise ValueError(msg)
-        check_tag_name(self.target_tag)
-        check_tag_name(self.staging_tag_of(Bucket(ExpRun(0, 1), ExpRun(0, 2))))
+    def _range_of_runs(self) -> Self:
+        first, last = (ExpRun(*pair) if pair else None for pair in (self.first_run, self.last_run))
+        if first and last and last < first:
+            raise ValueError(f"last_run ({last}) lies before first_run ({first})")
         return self
 
     @classmethod
@@ -103,8 +136,7 @@ class Campaign(BaseModel):
         try:
             return cls.model_validate(dict(mapping))
         except ValidationError as error:
-            reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
-            msg = f"{source} is not a valid campaign: {reasons}"
+            msg = f"{source} is not a valid campaign: {reasons_of(error)}"
             raise ConfigurationError(msg) from error
 
     def staging_tag_of(self, bucket: Bucket) -> str:
@@ -118,7 +150,41 @@ class Campaign(BaseModel):
         wanted = {catalogue.find(word) for word in self.calibrations}
         return tuple(name for name in catalogue.order() if name in wanted)
 
+    def fitted_to(self, catalogue: Catalogue) -> Self:
+        """The campaign with ``expert_config`` and ``thresholds`` under the calibrations' own names.
+
+        Raises:
+            ConfigurationError: it asks for or configures a calibration that it cannot have, or sets a key that the
+                calibration's script does not read.
+        """
+        chosen = self.calibrations_of(catalogue)
+        config = _renamed(self.expert_config, "expert_config", chosen, catalogue)
+        thresholds = _renamed(self.thresholds, "thresholds", chosen, catalogue)
+        for name, values in config.items():
+            known = catalogue[name].expert_config
+            unknown = sorted(set(values) - set(known))
+            if unknown:
+                raise ConfigurationError(
+                    f"expert_config of {name!r} has no key {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
+                )
+        return self.model_copy(update={"expert_config": config, "thresholds": thresholds})
+
     def takes(self, run: ExpRun) -> bool:
         """Whether the run lies in the campaign's range, ends included."""
         after = self.first_run is None or tuple(run) >= self.first_run
         return after and (self.last_run is None or tuple(run) <= self.last_run)
+
+
+def _renamed(parts: Mapping[str, _Part], key: str, chosen: Sequence[str], catalogue: Catalogue) -> dict[str, _Part]:
+    renamed: dict[str, _Part] = {}
+    for word, part in parts.items():
+        try:
+            name = catalogue.find(word)
+        except CatalogueError as error:
+            raise ConfigurationError(f"{key}: {error}") from error
+        if name not in chosen:
+            raise ConfigurationError(f"{key}: {word!r} is no calibration of this campaign; it has {', '.join(chosen)}")
+        if name in renamed:
+            raise ConfigurationError(f"{key} has {name!r} twice, under two of its names; keep one")
+        renamed[name] = part
+    return renamed

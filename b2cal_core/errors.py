@@ -10,6 +10,8 @@
     - ``BackendError``: the platform acts: batch system, database, registry, disk
 """
 
+from pydantic import ValidationError
+
 
 class CalibrationError(Exception):
     """Base of everything the platform raises on purpose; its text may be shown to a user."""
@@ -48,3 +50,8 @@ class BackendError(CalibrationError):
     def __init__(self, message: str, *, transient: bool) -> None:
         super().__init__(message)
         self.transient = transient
+
+
+def reasons_of(error: ValidationError) -> str:
+    """What pydantic found wrong, in one line: each key with its reason."""
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'as a whole'}: {e['msg']}" for e in error.errors())

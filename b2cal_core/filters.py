@@ -71,13 +71,13 @@ def is_selected(labels: Collection[str], filters: Iterable[str]) -> bool:
         filters: values of the taxonomy, each perhaps with ``NOT`` before it; ``Either`` accepts any magnet.
     """
     wanted: dict[str, set[str]] = {}
+    vetoed: set[str] = set()
     for value in filters:
         category = category_of(value)
         if value.startswith(VETO):
-            if value.removeprefix(VETO) in labels:
-                return False
+            vetoed.add(value.removeprefix(VETO))
         else:
             wanted.setdefault(category, set()).add(value)
     if "Either" in wanted.get("Magnet", ()):
         del wanted["Magnet"]
-    return all(not values.isdisjoint(labels) for values in wanted.values())
+    return vetoed.isdisjoint(labels) and all(not values.isdisjoint(labels) for values in wanted.values())

@@ -31,8 +31,8 @@ class CalibrationStanding:
 def check_gate(gate: Gate, needed: Iterable[CalibrationStanding], *, campaign: str, bucket: Bucket) -> tuple[str, ...]:
     """The reasons why the gate is shut; none when it is open.
 
-    A rejection shuts every gate. Under ``verdict`` payloads are enough as long as no verdict is *fail*; under
-    ``sign_off`` each calibration must be accepted too.
+    A rejection shuts every gate, and so does the verdict *fail* unless a person accepted these very payloads in spite
+    of it. Under ``verdict`` payloads are enough otherwise; under ``sign_off`` each calibration must be accepted too.
     """
     reasons = (_reason(gate, standing, f"{campaign} {bucket.key}") for standing in needed)
     return tuple(reason for reason in reasons if reason)
@@ -46,11 +46,9 @@ def _reason(gate: Gate, standing: CalibrationStanding, place: str) -> str:
     if signed is not None and signed.decision is Decision.rejected:
         why = f"{name} was rejected by {signed.author} ({signed.reason})"
         return f"{why}; redo it: b2cal bucket run {place} --only {short}"
-    if signed is not None:
-        return ""
-    if standing.verdict is Verdict.fail:
+    if standing.verdict is Verdict.fail and (signed is None or signed.by_rule):
         return f"the validation of {name} failed in {place}; its expert looks at it, then: {_accept(place, short)}"
-    if gate is Gate.sign_off:
+    if gate is Gate.sign_off and signed is None:
         return f"{name} waits for the sign-off of its expert: {_accept(place, short)}"
     return ""
 
@@ -71,5 +69,5 @@ def check_order(bucket: Bucket, buckets: Iterable[Bucket], published: Iterable[s
     return tuple(
         f"bucket {other.key} is earlier and not published yet; publish it first"
         for other in sorted(buckets)
-        if other < bucket and other.key not in done
+        if other.last < bucket.first and other.key not in done
     )

@@ -21,23 +21,26 @@ def topological_order(needs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         CycleError: names need each other in a circle.
     """
     ordered: dict[str, None] = {}
-    trail: list[str] = []
-
-    def visit(name: str) -> None:
-        if name in ordered:
-            return
-        if name in trail:
-            raise CycleError([*trail[trail.index(name) :], name])
-        trail.append(name)
-        for needed in needs[name]:
-            if needed in needs:
-                visit(needed)
-        trail.pop()
-        ordered[name] = None
-
     for name in needs:
-        visit(name)
+        if name not in ordered:
+            _visit(name, needs, ordered)
     return tuple(ordered)
+
+
+def _visit(name: str, needs: Mapping[str, Sequence[str]], ordered: dict[str, None]) -> None:
+    """Append ``name``, all it needs first; without recursion, since chains may be longer than Python's stack."""
+    trail = {name: iter(needs[name])}
+    while trail:
+        current, rest = next(reversed(trail.items()))
+        needed = next((other for other in rest if other in needs and other not in ordered), None)
+        if needed is None:
+            ordered[current] = None
+            del trail[current]
+        elif needed in trail:
+            path = list(trail)
+            raise CycleError([*path[path.index(needed) :], needed])
+        else:
+            trail[needed] = iter(needs[needed])
 
 
 def transitive(name: str, needs: Mapping[str, Sequence[str]]) -> frozenset[str]:

@@ -38,9 +38,9 @@ class ExpRun:
         return f"exp {self.exp} run {self.run}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class IoV:
-    """An interval of validity: both ends belong to it, -1 leaves an end open.
+    """An interval of validity: both ends belong to it, -1 leaves an end open. Ordered by start, then by end.
 
     ``(e, r, e, -1)`` is the rest of experiment ``e``; ``(e, r, -1, -1)`` is for ever.
 
@@ -127,6 +127,9 @@ class IoV:
             return None
         return IoV.of_edges(min(self.start, other.start), max(self.stop, other.stop))
 
+    def __lt__(self, other: "IoV") -> bool:
+        return (self.start, self.stop) < (other.start, other.stop)
+
     def as_tuple(self) -> tuple[int, int, int, int]:
         """The four numbers, as databases and JSON files hold them."""
         return self.exp_low, self.run_low, self.exp_high, self.run_high
@@ -150,7 +153,7 @@ class IoVSet:
 
     def __init__(self, iovs: Iterable[IoV] = (), allow_overlaps: bool = False) -> None:  # noqa: FBT001, FBT002 (fixed by the design)
         merged: list[IoV] = []
-        for iov in sorted(iovs, key=lambda item: (item.start, item.stop)):
+        for iov in sorted(iovs):
             if merged and not allow_overlaps and merged[-1].overlaps(iov):
                 msg = f"{iov} overlaps {merged[-1]}; a run would have two answers"
                 raise ValueError(msg)

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from b2cal_core.errors import DataError
 from b2cal_core.filters import is_selected
 from b2cal_core.ranges import ExpRun, IoV
+from b2cal_core.settings import DATA_FORMATS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,13 @@ class DataFile:
     size: int
     checksum: str
 
+    def __post_init__(self) -> None:
+        if self.data_format not in DATA_FORMATS:
+            known = ", ".join(sorted(DATA_FORMATS))
+            raise DataError(f"{self.path} has the unknown data format {self.data_format!r}; known are {known}")
+        if self.events < 0 or self.size < 0:
+            raise DataError(f"{self.path} claims {self.events} events in {self.size} bytes; correct it at the feed")
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
@@ -41,6 +50,11 @@ class RunRecord:
     started: datetime
     ended: datetime
     files: tuple[DataFile, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        comparable = (self.started.tzinfo is None) == (self.ended.tzinfo is None)
+        if comparable and self.ended < self.started:
+            raise DataError(f"{self.run} ends {self.ended}, before it starts {self.started}; correct it at the feed")
 
     def labels(self, tag: str | None = None) -> frozenset[str]:
         """All that filters can ask of this run, or of its data with one tag."""

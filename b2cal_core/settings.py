@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from b2cal_core.errors import CatalogueError
+from b2cal_core.errors import CatalogueError, reasons_of
 from b2cal_core.filters import category_of
 from b2cal_core.graphs import CycleError, topological_order, transitive
 
@@ -75,8 +75,9 @@ class CalibrationSettings(BaseModel):
 
     @field_validator("depends_on", mode="before")
     @classmethod
-    def _names_only(cls, value: Sequence["str | CalibrationSettings"]) -> tuple[str, ...]:
-        return tuple(item.name if isinstance(item, CalibrationSettings) else item for item in value)
+    def _names_only(cls, value: "Sequence[str | CalibrationSettings] | str") -> tuple[str, ...]:
+        listed = [value] if isinstance(value, str | CalibrationSettings) else value
+        return tuple(item.name if isinstance(item, CalibrationSettings) else item for item in listed)
 
     @field_validator("expert_config")
     @classmethod
@@ -161,7 +162,7 @@ class Catalogue:
             try:
                 scripts[script] = CalibrationSettings.model_validate(dict(fields))
             except ValidationError as error:
-                msg = f"the settings of script {script} are not valid: {error}"
+                msg = f"the settings of script {script} are not valid: {reasons_of(error)}"
                 raise CatalogueError(msg) from error
         return cls(scripts)
 
@@ -192,11 +193,13 @@ class Catalogue:
         return tuple(other for other in self._order if other in needed)
 
     def find(self, word: str) -> str:
-        """The name meant by a calibration's name, its asset name or its script name."""
-        known = {name: {name, asset_name(name), script} for name, script in self._script_of.items()}
-        found = next((name for name, words in known.items() if word in words), word)
-        self._require(found)
-        return found
+        """The name meant by a calibration's name, its script name or its asset name, tried in this order."""
+        if word not in self._by_name:
+            meant = {asset_name(name): name for name in self._by_name}
+            meant |= {script: name for name, script in self._script_of.items()}
+            word = meant.get(word, word)
+        self._require(word)
+        return word
 
     def _require(self, name: str) -> None:
         if name not in self._by_name:

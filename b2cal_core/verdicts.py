@@ -1,11 +1,14 @@
 """Verdicts of validations, and the rules by which a result is accepted without a person."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
-from math import isfinite
+from itertools import pairwise
+from math import isfinite, isnan
 from typing import Self
+
+from b2cal_core.errors import ConfigurationError
 
 
 class Verdict(StrEnum):
@@ -24,12 +27,22 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The closed intervals in which a figure passes, and in which it at least warns; ``None`` is no bound."""
+    """The closed intervals in which a figure passes, and in which it at least warns; ``None`` is no bound.
+
+    Raises:
+        ConfigurationError: the bounds are not in the order low_fail, low_warn, high_warn, high_fail.
+    """
 
     low_fail: float | None = None
     low_warn: float | None = None
     high_warn: float | None = None
     high_fail: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        if not all(low <= high for low, high in pairwise(given.values())) or any(map(isnan, given.values())):
+            shown = ", ".join(f"{name} {value}" for name, value in given.items())
+            raise ConfigurationError(f"the bounds of a threshold must not fall from low_fail to high_fail, got {shown}")
 
     def grade(self, value: float) -> Verdict:
         """Pass inside the warn bounds, warn between warn and fail bounds, fail outside or when not finite."""
@@ -38,9 +51,13 @@ class Threshold:
         return Verdict.warn if _outside(value, self.low_warn, self.high_warn) else Verdict.passed
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, float | None]) -> Self:
-        """The threshold written as a mapping of its field names."""
-        return cls(**fields)
+    def from_json(cls, bounds: Mapping[str, float | None]) -> Self:
+        """The threshold written as a mapping of its field names; ``ConfigurationError`` when there are others."""
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(bounds) - set(known))
+        if unknown:
+            raise ConfigurationError(f"a threshold has the bounds {', '.join(known)}, not {', '.join(unknown)}")
+        return cls(**bounds)
 
 
 def _outside(value: float, low: float | None, high: float | None) -> bool:
@@ -65,6 +82,10 @@ class Figure:
     def with_threshold(self, threshold: Threshold | None) -> "Figure":
         """The same figure judged by another threshold, or as it is when there is none."""
         return self if threshold is None else replace(self, threshold=threshold)
+
+
+RULE_AUTHOR = "rule:"
+"""How the author of an automatic decision begins."""
 
 
 class Decision(StrEnum):
@@ -99,6 +120,11 @@ class SignOff:
         """What was decided over."""
         return self.campaign, self.bucket, self.calibration
 
+    @property
+    def by_rule(self) -> bool:
+        """Whether a rule decided, and no person."""
+        return self.author.startswith(RULE_AUTHOR)
+
 
 class SignOffRule(StrEnum):
     """When a result is accepted without a person: never, when all figures pass, or when none fails."""
@@ -115,9 +141,10 @@ class SignOffRule(StrEnum):
 
 
 def standing(decisions: Iterable[SignOff], evidence: str) -> SignOff | None:
-    """The decision that stands for this content: the last one logged over the same evidence, if any."""
-    last = None
-    for decision in decisions:
-        if decision.evidence == evidence:
-            last = decision
-    return last
+    """The decision that stands for this content, if any: the last one logged over the same evidence.
+
+    A rule never overrides a person, however late it decides.
+    """
+    over_it = [decision for decision in decisions if decision.evidence == evidence]
+    by_people = [decision for decision in over_it if not decision.by_rule]
+    return next(reversed(by_people or over_it), None)
