@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from b2cal_caf.local_database import LocalDatabase
 from b2cal_core.errors import ConflictError
 from b2cal_core.payloads import TRANSITIONS, LocalPayload, TagState
-from b2cal_core.publishing import TagIov, UpdateMode, UpdateRefused, merge_tags
+from b2cal_core.publishing import TagIov, merge_tags
 from b2cal_core.ranges import ExpRun, IoV
 from resources.conditions.embedded import EmbeddedConditionsDB
 
@@ -85,47 +85,6 @@ class ModelledConditions(RuleBasedStateMachine):
             assert new in TRANSITIONS[self.states[tag]]
             self.states[tag] = new
 
-    @rule(tag=st.sampled_from(TAGS), goal=st.sampled_from([TagState.RUNNING, TagState.VALIDATED]))
-    def make_ready(self, tag: str, goal: TagState) -> None:
-        """Chance alone would seldom bring two tags where one can be published into the other."""
-        if self.states[tag] is TagState.OPEN:
-            for new in (TagState.TESTING, goal) if goal is TagState.VALIDATED else (goal,):
-                self.change_state(tag, new)
-
-    @rule(
-        target_tag=st.sampled_from(TAGS),
-        staging=st.sampled_from(TAGS),
-        first=grid_runs,
-        mode=st.sampled_from(UpdateMode),
-    )
-    def publish(self, target_tag: str, staging: str, first: ExpRun, mode: UpdateMode) -> None:
-        if (self.states[target_tag], self.states[staging]) != (TagState.RUNNING, TagState.VALIDATED):
-            return
-        try:
-            plan, fingerprint = self.conditions.plan(target_tag, staging, first, mode)
-        except UpdateRefused:
-            return
-        expected = self.predict(target_tag, staging, first, mode)
-        for _ in range(2):  # the second time is a repetition after a lost reply
-            after = self.conditions.apply(plan, target=target_tag, fingerprint=fingerprint, author="a", reason="r")
-            assert after == self.conditions.list_iovs(target_tag)
-        self.answers[target_tag] = expected
-
-    def predict(self, running: str, staging: str, first: ExpRun, mode: UpdateMode) -> Answers:
-        """What every run gets by the words of the rules, not by their algorithm."""
-        expected = {name: dict(found) for name, found in self.answers[running].items()}
-        for name in NAMES:
-            staged = dict(self.answers[staging][name])
-            if staged and mode is UpdateMode.fix_closed:
-                last = max(staged)
-                staged |= {run: staged[last] for run in POINTS if run > last}
-            if not staged and mode is not UpdateMode.full_replacement:
-                continue
-            start = max(first, min(staged, default=first))
-            kept = {run: text for run, text in expected[name].items() if run < start}
-            expected[name] = kept | {run: text for run, text in staged.items() if run >= start}
-        return expected
-
     @rule(chain=st.lists(st.sampled_from(TAGS), min_size=1, max_size=3), run=st.sampled_from(POINTS))
     def look_up(self, chain: list[str], run: ExpRun) -> None:
         if any(self.states[tag] is TagState.INVALID for tag in chain):
@@ -177,5 +136,5 @@ class ModelledConditions(RuleBasedStateMachine):
 
 TestModelledConditions = ModelledConditions.TestCase
 TestModelledConditions.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
