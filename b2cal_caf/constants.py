@@ -5,7 +5,7 @@ In a chain the last entry has the highest priority; whatever the order, storages
 
 import hashlib
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from b2cal_caf.local_database import TEXT_FILE
@@ -24,25 +24,16 @@ class ConstantsSource:
     def __init__(self, conditions: ConditionsDB | None) -> None:
         self._conditions = conditions
 
-    def identity(self, chain: Sequence[str], *, within: IoV, produced: Collection[str]) -> str:
-        """A hash of what the chain holds in the IoV.
-
-        Args:
-            chain: the last entry has the highest priority.
-            within: only payloads valid there count.
-            produced: what the request itself makes; it is uploaded to the last tag of the chain, when that is not the
-                only entry, and must not look like a changed input there.
-        """
+    def identity(self, chain: Sequence[str], *, within: IoV) -> str:
+        """A hash of what the chain holds in the IoV; how tags are called does not count, only their order."""
         local, tags = _sorted_out(chain)
         digest = hashlib.sha256()
         for storage in local:
             digest.update(b"storage\n" + (storage / TEXT_FILE).read_bytes())
         for tag in tags:
-            own = frozenset(produced) if tag == chain[-1] and len(chain) > 1 else frozenset()
-            lines = [
-                f"{i.name} {i.revision} {i.iov}" for i in self._tags(tag).list_iovs(tag, within) if i.name not in own
-            ]
-            digest.update("\n".join(["tag", *sorted(lines)]).encode())
+            links = self._tags(tag).list_iovs(tag, within)
+            lines = sorted(f"{link.name} {link.revision} {link.iov}" for link in links)
+            digest.update("\n".join(["tag", *lines]).encode())
         return digest.hexdigest()
 
     def provide(self, chain: Sequence[str], directory: Path, *, within: IoV) -> tuple[Path, ...]:

@@ -58,7 +58,7 @@ def load_request(request: CafRequest) -> LoadedRequest:
     return LoadedRequest(request, settings, calibrations, rejected, tuple(remarks))
 
 
-def request_identity(request: CafRequest, settings: CalibrationSettings, constants: ConstantsSource) -> str:
+def request_identity(request: CafRequest, constants: ConstantsSource) -> str:
     """A hash of all that the result depends on: script, configuration, input files and constants."""
     content = {
         "format": _PLATFORM_FORMAT,
@@ -69,9 +69,7 @@ def request_identity(request: CafRequest, settings: CalibrationSettings, constan
         "input_data": {
             name: [_identified(*pair) for pair in pairs] for name, pairs in sorted(request.input_data.items())
         },
-        "constants": constants.identity(
-            request.database_chain, within=request.requested_iov, produced=settings.produced_payloads
-        ),
+        "constants": constants.identity(request.database_chain, within=request.requested_iov),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -23,7 +23,6 @@ from b2cal_caf.machine import State
 from b2cal_caf.request_files import write_request
 from b2cal_caf.requests import LoadedRequest, load_request, request_identity
 from b2cal_caf.results import collected_summary, read_result, write_result
-from b2cal_caf.scripts import read_settings
 from b2cal_core.errors import BackendError
 from b2cal_core.graphs import transitive
 from b2cal_core.jobs import JobState, JobStatus
@@ -54,7 +53,7 @@ class Runner:
         layout = RequestLayout(request.directory.absolute())
         layout.directory.mkdir(parents=True, exist_ok=True)
         with request_lock(layout.directory, log=observer.log, check=self._check):
-            identity = request_identity(request, read_settings(request.script), self.constants)
+            identity = request_identity(request, self.constants)
             done = read_result(layout.result, identity)
             if done is not None:
                 observer.log(f"everything in {layout.directory} was done before, with the same inputs")

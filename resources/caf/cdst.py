@@ -1,0 +1,252 @@
+"""Production of cDST files: one batch job per raw file, and none for a file whose raw data and constants are unchanged.
+
+The entry point of the jobs is named by the deployment. It is called with the job's directory, in which ``cdst_job.json``
+holds ``input``, ``output``, ``exp``, ``run``, ``tag`` and ``databases`` (directories, the first has the highest priority).
+Beside every cDST file lies a record, ``.<name>.json``, of what it was made from.
+"""
+
+import hashlib
+import importlib
+import json
+import shutil
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import uproot
+
+from b2cal_caf.atomic_files import read_json, write_json
+from b2cal_caf.collector_identity import code_hash
+from b2cal_caf.conditions import ChainContent
+from b2cal_caf.constants import ConstantsSource
+from b2cal_caf.job_failures import Cause, cause_of, sentence
+from b2cal_caf.local_database import LocalDatabase
+from b2cal_caf.locks import request_lock
+from b2cal_caf.root_files import root_damage
+from b2cal_core.errors import BackendError, DataError
+from b2cal_core.jobs import JobSpec, JobState, JobStatus
+from b2cal_core.ports import BatchBackend, CafObserver, CdstProducer, CdstRequest, CdstResult, ConditionsDB
+from b2cal_core.ranges import ExpRun, IoV
+from b2cal_core.runs import DataFile, RunRecord
+
+DESCRIPTION = "cdst_job.json"
+_RETRIES = 2
+_CANCEL_SECONDS = 0.5
+_TELL_JOBS_SECONDS = 1.0
+_WHO = "cdst"
+
+
+@dataclass(slots=True)
+class _Task:
+    """One cDST file to be made."""
+
+    run: ExpRun
+    raw: DataFile
+    output: Path
+    directory: Path
+    key: str
+    retries: int = 0
+
+    @property
+    def record(self) -> Path:
+        """Says what the output was made from."""
+        return self.output.with_name(f".{self.output.name}.json")
+
+    def made(self) -> DataFile | None:
+        """The cDST file, when it is there and made from just this."""
+        record = read_json(self.record)
+        if not isinstance(record, dict) or record.get("key") != self.key or not self.output.exists():
+            return None
+        if self.output.stat().st_size != record["file"]["size"]:
+            return None
+        return DataFile(**record["file"])
+
+
+class EmbeddedCdst(CdstProducer):
+    """Makes cDST files by batch jobs.
+
+    Args:
+        batch: where the jobs run.
+        conditions: where the tags of a chain are; without it a chain may name testing payload storages only.
+        module: entry point of the jobs.
+        memory: MB per job.
+    """
+
+    def __init__(
+        self, batch: BatchBackend, conditions: ConditionsDB | None, module: str, *, memory: int = 2000
+    ) -> None:
+        self._batch = batch
+        self._constants = ConstantsSource(conditions)
+        self._module = module
+        self._memory = memory
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Make a ``produce`` in another thread end soon, its jobs cancelled."""
+        self._cancelled.set()
+
+    def produce(self, request: CdstRequest, observer: CafObserver) -> CdstResult:
+        """Make what is missing.
+
+        Raises:
+            DataError: a job failed for good; what was made is kept.
+            BackendError: the batch system failed, or the production was cancelled; asking again resumes.
+        """
+        started = time.monotonic()
+        self._cancelled.clear()
+        directory = request.directory.absolute()
+        directory.mkdir(parents=True, exist_ok=True)
+        with request_lock(directory, log=observer.log, check=self._check):
+            rejected: dict[str, str] = {}
+            tasks = self._tasks(replace(request, directory=directory), observer, rejected)
+            missing = [task for task in tasks if task.made() is None]
+            self._make(missing, observer, cached=len(tasks) - len(missing))
+            made = {(task.run, task.raw.path): task.made() for task in tasks}
+        return CdstResult(
+            runs=tuple(_with_cdst(record, made) for record in request.runs),
+            rejected=rejected,
+            seconds=time.monotonic() - started,
+            jobs=len(missing),
+            cached=len(tasks) - len(missing),
+        )
+
+    def _tasks(self, request: CdstRequest, observer: CafObserver, rejected: dict[str, str]) -> list[_Task]:
+        """One task per raw file that can be used."""
+        wanted = [(record.run, file) for record in request.runs for file in record.files if file.data_format == "raw"]
+        if not wanted:
+            return []
+        databases = self._databases(request, IoV.spanning(run for run, _ in wanted))
+        names = sorted({name for directory in databases for name in LocalDatabase(directory).names()})
+        content = ChainContent(databases)
+        code = code_hash(importlib.import_module(self._module))
+        constants: dict[ExpRun, str] = {}
+        outputs: dict[Path, str] = {}
+        tasks = []
+        for run, file in wanted:
+            reason = _why_not(file) or _twin(outputs, _output(request.directory, run, file), file)
+            if reason is not None:
+                rejected[file.path] = reason
+                observer.log(f"raw file {file.path} is left out: {reason}")
+                continue
+            if run not in constants:
+                constants[run] = content.identity(names, run)
+            tasks.append(
+                self._task(request.directory, run, file, made_with=[code, constants[run]], databases=databases)
+            )
+        return tasks
+
+    def _task(
+        self, directory: Path, run: ExpRun, file: DataFile, *, made_with: Sequence[str], databases: Sequence[Path]
+    ) -> _Task:
+        identity = [self._module, *made_with, str(run), file.tag, file.path, str(file.size), file.checksum]
+        key = hashlib.sha256("\n".join(identity).encode()).hexdigest()
+        output = _output(directory, run, file)
+        task = _Task(run, file, output, directory / "jobs" / key[:32], key)
+        if task.made() is None:
+            described = {"input": file.path, "output": str(output), "exp": run.exp, "run": run.run, "tag": file.tag}
+            write_json(task.directory / DESCRIPTION, {**described, "databases": [str(path) for path in databases]})
+        return task
+
+    def _databases(self, request: CdstRequest, within: IoV) -> tuple[Path, ...]:
+        """The chain as local databases; the tags are exported anew when their content changed."""
+        identity = self._constants.identity(request.database_chain, within=within)
+        exported, note = request.directory / "constants", request.directory / "constants.json"
+        if read_json(note) != {"identity": identity}:
+            shutil.rmtree(exported, ignore_errors=True)
+        databases = self._constants.provide(request.database_chain, exported, within=within)
+        write_json(note, {"identity": identity})
+        return databases
+
+    def _make(self, tasks: Sequence[_Task], observer: CafObserver, *, cached: int) -> None:
+        flying = dict(zip(self._batch.submit([self._spec(task) for task in tasks]), tasks, strict=True))
+        failures: list[str] = []
+        told = 0.0
+        try:
+            while flying:
+                self._check()
+                states = self._batch.wait(list(flying), _CANCEL_SECONDS)
+                for native_id, state in states.items():
+                    if state.status.is_final:
+                        self._ended(flying, native_id, state, failures=failures)
+                if time.monotonic() - told >= _TELL_JOBS_SECONDS or not flying:
+                    told = time.monotonic()
+                    done = len(tasks) - len(flying) - len(failures)
+                    running = sum(state.status is JobStatus.running for state in states.values())
+                    counts = {"submitted": len(flying) - running, "running": running, "completed": done}
+                    observer.jobs(_WHO, {**counts, "failed": len(failures), "cached": cached})
+        finally:
+            if flying:
+                self._batch.cancel(list(flying))
+        if failures:
+            more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+            msg = f"{failures[0]}{more}"
+            raise DataError(msg)
+
+    def _ended(self, flying: dict[str, _Task], native_id: str, state: JobState, *, failures: list[str]) -> None:
+        task = flying.pop(native_id)
+        if state.status is JobStatus.completed and task.output.exists() and root_damage(task.output) is None:
+            _record(task)
+            shutil.rmtree(task.directory, ignore_errors=True)
+            return
+        if state.status is JobStatus.completed:
+            state = JobState(JobStatus.failed, reason=f"it ended well but left no {task.output}")
+        if cause_of(state) in {Cause.killed, Cause.lost} and task.retries < _RETRIES:
+            task.retries += 1
+            flying[self._batch.submit([self._spec(task)])[0]] = task
+            return
+        what = f"reconstruction of {task.raw.path} ({task.run})"
+        failures.append(sentence(what, state, directory=task.directory, files=[Path(task.raw.path)]))
+
+    def _spec(self, task: _Task) -> JobSpec:
+        fresh = f"{task.key} {task.directory} {time.time_ns()} {task.retries}"
+        return JobSpec(
+            key=hashlib.sha256(fresh.encode()).hexdigest()[:32],
+            directory=task.directory,
+            module=self._module,
+            args=(str(task.directory),),
+            memory=self._memory * 2**task.retries,
+        )
+
+    def _check(self) -> None:
+        if self._cancelled.is_set():
+            msg = "the cDST production was cancelled; asking again resumes it"
+            raise BackendError(msg, transient=False)
+
+
+def _output(directory: Path, run: ExpRun, file: DataFile) -> Path:
+    return directory / f"e{run.exp:04d}" / f"r{run.run:05d}" / file.tag / "cdst" / Path(file.path).name
+
+
+def _why_not(file: DataFile) -> str | None:
+    """Why the raw file cannot be used."""
+    if file.events == 0:
+        return "it holds no events"
+    try:
+        return root_damage(Path(file.path))
+    except FileNotFoundError:
+        return "it does not exist"
+
+
+def _twin(outputs: dict[Path, str], output: Path, file: DataFile) -> str | None:
+    """Why the file cannot be used beside the others: its output would overwrite that of another."""
+    first = outputs.setdefault(output, file.path)
+    if outputs[output] is first and first != file.path:
+        return f"its cDST file would have the name of that of {first}"
+    return None
+
+
+def _record(task: _Task) -> None:
+    """Write down what was made; only then does the file count."""
+    with uproot.open(task.output, object_cache=None, array_cache=None) as root:
+        events = int(root["tree"].num_entries)
+    content = task.output.read_bytes()
+    checksum = hashlib.sha256(content).hexdigest()
+    made = DataFile(str(task.output), task.raw.tag, "cdst", events, size=len(content), checksum=checksum)
+    write_json(task.record, json.loads(json.dumps({"key": task.key, "file": asdict(made)})))
+
+
+def _with_cdst(record: RunRecord, made: dict[tuple[ExpRun, str], DataFile | None]) -> RunRecord:
+    files = (made.get((record.run, file.path)) for file in record.files)
+    return replace(record, files=tuple(file for file in files if file is not None))
