@@ -5,15 +5,16 @@ padded with zeros so that keys sort as the runs do.
 """
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from b2cal_core.errors import ConfigurationError
-from b2cal_core.filters import is_selected
+from b2cal_core.filters import DATA_TAG, INPUT_DATA_FILTERS, category_of, is_selected
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.runs import RunRecord
 
@@ -70,7 +71,7 @@ class BucketPolicy(BaseModel):
     runs: int | None = Field(default=None, ge=1, description="counted runs in a bucket")
     events: int | None = Field(default=None, ge=1, description="events of `events_of` in counted runs")
     events_of: str = Field(default="hadron_calib", description="data tag whose raw events are counted")
-    hours: float | None = Field(default=None, gt=0, description="start of the first run to end of the last")
+    hours: float | None = Field(default=None, gt=0, description="start of the first counted run to end of the last")
     cross_experiments: bool = False
     counted: tuple[str, ...] = Field(default=("physics",), description="filters that a counted run passes")
 
@@ -82,23 +83,77 @@ class BucketPolicy(BaseModel):
             raise ValueError(msg)
         return self
 
-    def is_full(self, records: Sequence[RunRecord]) -> bool:
-        """Whether these runs, in order, fill a bucket."""
-        counted = [r for r in records if is_selected(r.labels(), self.counted)]
-        if not counted:
-            return False
-        if self.runs is not None:
-            return len(counted) >= self.runs
-        if self.events is not None:
-            return sum(r.events(self.events_of) for r in counted) >= self.events
-        if self.hours is not None:
-            return counted[-1].ended - counted[0].started >= timedelta(hours=self.hours)
-        return False
+    @field_validator("counted")
+    @classmethod
+    def _filters_of_runs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        of_files = [item for item in value if category_of(item) == DATA_TAG]
+        if of_files:
+            raise ValueError(f"a run is counted by what is true of all its data, not by {', '.join(of_files)}")
+        return value
+
+    @field_validator("events_of")
+    @classmethod
+    def _a_data_tag(cls, value: str) -> str:
+        if value not in INPUT_DATA_FILTERS[DATA_TAG]:
+            raise ValueError(f"{value!r} is no data tag; use one of {', '.join(INPUT_DATA_FILTERS[DATA_TAG])}")
+        return value
+
+    @property
+    def by_hand_only(self) -> bool:
+        """Whether no rule closes a bucket."""
+        return self.runs is None and self.events is None and self.hours is None
+
+    def checked(self, bucket: Bucket) -> Bucket:
+        """A bucket that a person closes; ``ConfigurationError`` when it crosses experiments though it must not."""
+        if bucket.first.exp != bucket.last.exp and not self.cross_experiments:
+            raise ConfigurationError(
+                f"bucket {bucket.key} spans several experiments; close one for each, or set cross_experiments"
+            )
+        return bucket
+
+
+@dataclass(slots=True)
+class _Filling:
+    """The bucket that runs are being added to."""
+
+    policy: BucketPolicy
+    records: list[RunRecord] = field(default_factory=list)
+    counted: int = 0
+    events: int = 0
+    started: datetime | None = None
+    lasts: timedelta = timedelta(0)
+
+    def add(self, record: RunRecord) -> None:
+        self.records.append(record)
+        if is_selected(record.labels(), self.policy.counted):
+            self.counted += 1
+            self.events += record.events(self.policy.events_of)
+            self.started = self.started or record.started
+            self.lasts = record.ended - self.started
+
+    @property
+    def is_full(self) -> bool:
+        if self.policy.runs is not None:
+            return self.counted >= self.policy.runs
+        if self.policy.events is not None:
+            return self.events >= self.policy.events
+        return self.policy.hours is not None and self.lasts >= timedelta(hours=self.policy.hours)
+
+    @property
+    def bucket(self) -> Bucket:
+        return Bucket(self.records[0].run, self.records[-1].run)
 
 
 @dataclass(frozen=True, slots=True)
 class Formation:
-    """Buckets that are full, in order, and the runs that wait for the next one to fill."""
+    """What runs make up.
+
+    Attributes:
+        closed: new buckets that are full, disjoint and in order.
+        waiting: runs that wait for the next bucket to fill.
+        late: runs that no bucket will take: they came when a later bucket was closed already, or their experiment
+            ended without a counted run.
+    """
 
     closed: tuple[Bucket, ...]
     waiting: tuple[RunRecord, ...]
@@ -112,27 +167,37 @@ def form_buckets(records: Iterable[RunRecord], policy: BucketPolicy, existing: I
         records: all runs known, in any order.
         policy: when a bucket is full; unless it crosses experiments, a run of a later one closes the bucket before it.
         existing: buckets formed or closed by hand earlier; they stay as they are and their runs are passed over.
-
-    Returns:
-        New buckets, disjoint and in order; the runs left waiting; and runs that arrived late, before the end of the
-        last existing bucket but in none of them.
     """
-    taken = sorted(existing)
-    frontier = taken[-1].last if taken else None
+    late, ahead = _split(sorted(records, key=lambda r: r.run.edge), sorted(existing))
     closed: list[Bucket] = []
-    waiting: list[RunRecord] = []
-    late: list[RunRecord] = []
-    for record in sorted(records, key=lambda r: r.run):
-        if any(bucket.contains(record.run) for bucket in taken):
-            continue
-        if frontier is not None and record.run <= frontier:
-            late.append(record)
-            continue
-        if waiting and not policy.cross_experiments and waiting[-1].run.exp != record.run.exp:
-            closed.append(Bucket(waiting[0].run, waiting[-1].run))
-            waiting = []
-        waiting.append(record)
-        if policy.is_full(waiting):
-            closed.append(Bucket(waiting[0].run, waiting[-1].run))
-            waiting = []
-    return Formation(tuple(closed), tuple(waiting), tuple(late))
+    filling = _Filling(policy)
+    for record in ahead:
+        if _ends_before(filling, record):
+            if filling.counted:
+                closed.append(filling.bucket)
+            else:
+                late += filling.records
+            filling = _Filling(policy)
+        filling.add(record)
+        if filling.is_full:
+            closed.append(filling.bucket)
+            filling = _Filling(policy)
+    return Formation(tuple(closed), tuple(filling.records), tuple(late))
+
+
+def _split(ordered: Sequence[RunRecord], existing: Sequence[Bucket]) -> tuple[list[RunRecord], Sequence[RunRecord]]:
+    """The runs before the end of the last bucket that are in none, and the runs after it."""
+    if not existing:
+        return [], ordered
+    after = bisect_right(ordered, existing[-1].last.edge, key=lambda r: r.run.edge)
+    ends = [bucket.last.edge for bucket in existing]
+    missed = (r for r in ordered[:after] if not existing[bisect_left(ends, r.run.edge)].contains(r.run))
+    return list(missed), ordered[after:]
+
+
+def _ends_before(filling: _Filling, record: RunRecord) -> bool:
+    """Whether the run is of another experiment than the bucket may have."""
+    policy = filling.policy
+    if not filling.records or policy.cross_experiments or policy.by_hand_only:
+        return False
+    return filling.records[-1].run.exp != record.run.exp

@@ -10,12 +10,15 @@ from types import MappingProxyType
 
 from b2cal_core.errors import ConfigurationError
 
+DATA_TAG = "Data Tag"
+"""The category that tells files of one run apart; all others hold for a run as a whole."""
+
 INPUT_DATA_FILTERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Magnet": ("On", "Off", "Either"),
         "Beam Energy": ("No Beam", "4S", "Continuum", "Scan", ""),
         "Run Type": ("beam", "cosmic", "debug", "null", "physics"),
-        "Data Tag": (
+        DATA_TAG: (
             "bhabha_all_calib",
             "bhabha_combined_calib",
             "cosmic_calib",

@@ -6,6 +6,7 @@ last run needs to be known and touching is equality. The conversion is one-to-on
 Source: basf2 conditions database client, class IntervalOfValidity.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
@@ -178,14 +179,18 @@ class IoVSet:
 
     def contains(self, run: ExpRun) -> bool:
         """Whether ``run`` lies in the set."""
-        return any(iov.contains(run) for iov in self._iovs)
+        place = bisect_right(self._iovs, run.edge, key=lambda iov: iov.start)
+        return place > 0 and self._iovs[place - 1].contains(run)
 
     def missing_from(self, wanted: IoV) -> tuple[IoV, ...]:
         """The parts of ``wanted``, in order, that the set leaves uncovered."""
-        left: tuple[IoV, ...] = (wanted,)
+        missing: list[IoV] = []
+        reached = wanted.start
         for iov in self._iovs:
-            left = tuple(piece for part in left for piece in part - iov)
-        return left
+            if reached < min(iov.start, wanted.stop):
+                missing.append(IoV.of_edges(reached, min(iov.start, wanted.stop)))
+            reached = max(reached, iov.stop)
+        return (*missing, IoV.of_edges(reached, wanted.stop)) if reached < wanted.stop else tuple(missing)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, IoVSet) and self._iovs == other._iovs
