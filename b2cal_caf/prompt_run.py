@@ -66,5 +66,5 @@ def run_prompt(
 
 
 def dry_run(request: CafRequest) -> LoadedRequest:
-    """Everything up to the first submission: script loaded, inputs offered, calibrations checked; nothing is written."""
+    """Everything up to the first submission: script asked, calibrations checked; nothing is written."""
     return load_request(request)

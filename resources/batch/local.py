@@ -111,7 +111,8 @@ class LocalBatch(BatchBackend):
         """Queue the job unless it is known, here or by what a former process left in its directory."""
         job_id = f"{spec.key}@{spec.directory}"
         known = self._jobs.get(job_id)
-        if known is None:
+        forgotten = known is not None and known.state.status.is_final and not (spec.directory / EXIT_CODE).exists()
+        if known is None or forgotten:  # a directory that was cleared is a job that has not run
             judged = _judge(job_id)
             if judged.status.is_final and (spec.directory / EXIT_CODE).exists():
                 self._jobs[job_id] = _Job(spec, state=judged)

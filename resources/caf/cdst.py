@@ -1,13 +1,12 @@
 """Production of cDST files: one batch job per raw file, and none for a file whose raw data and constants are unchanged.
 
-The entry point of the jobs is named by the deployment. It is called with the job's directory, in which ``cdst_job.json``
-holds ``input``, ``output``, ``exp``, ``run``, ``tag`` and ``databases`` (directories, the first has the highest priority).
-Beside every cDST file lies a record, ``.<name>.json``, of what it was made from.
+The entry point of the jobs is named by the deployment. It is called with the job's directory, in which
+``cdst_job.json`` holds ``input``, ``output``, ``exp``, ``run``, ``tag`` and ``databases`` (directories, the first has
+the highest priority); when its module has ``READS``, only payloads of these names matter. Beside every cDST file lies a record, ``.<name>.json``, of what it was made from.
 """
 
 import hashlib
 import importlib
-import json
 import shutil
 import threading
 import time
@@ -32,6 +31,7 @@ from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.runs import DataFile, RunRecord
 
 DESCRIPTION = "cdst_job.json"
+_ATTEMPT = "attempt.json"
 _RETRIES = 2
 _CANCEL_SECONDS = 0.5
 _TELL_JOBS_SECONDS = 1.0
@@ -114,13 +114,16 @@ class EmbeddedCdst(CdstProducer):
 
     def _tasks(self, request: CdstRequest, observer: CafObserver, rejected: dict[str, str]) -> list[_Task]:
         """One task per raw file that can be used."""
-        wanted = [(record.run, file) for record in request.runs for file in record.files if file.data_format == "raw"]
+        raw = [(record.run, file) for record in request.runs for file in record.files if file.data_format == "raw"]
+        wanted = list({(run, file.path): (run, file) for run, file in raw}.values())
         if not wanted:
             return []
         databases = self._databases(request, IoV.spanning(run for run, _ in wanted))
-        names = sorted({name for directory in databases for name in LocalDatabase(directory).names()})
+        module = importlib.import_module(self._module)
+        present = {name for directory in databases for name in LocalDatabase(directory).names()}
+        names = sorted(getattr(module, "READS", present))
         content = ChainContent(databases)
-        code = code_hash(importlib.import_module(self._module))
+        code = code_hash(module)
         constants: dict[ExpRun, str] = {}
         outputs: dict[Path, str] = {}
         tasks = []
@@ -192,6 +195,7 @@ class EmbeddedCdst(CdstProducer):
             return
         if state.status is JobStatus.completed:
             state = JobState(JobStatus.failed, reason=f"it ended well but left no {task.output}")
+        write_json(task.directory / _ATTEMPT, _attempt(task) + 1)
         if cause_of(state) in {Cause.killed, Cause.lost} and task.retries < _RETRIES:
             task.retries += 1
             flying[self._batch.submit([self._spec(task)])[0]] = task
@@ -200,9 +204,9 @@ class EmbeddedCdst(CdstProducer):
         failures.append(sentence(what, state, directory=task.directory, files=[Path(task.raw.path)]))
 
     def _spec(self, task: _Task) -> JobSpec:
-        fresh = f"{task.key} {task.directory} {time.time_ns()} {task.retries}"
+        content = f"{task.key} {task.directory} {_attempt(task)}"
         return JobSpec(
-            key=hashlib.sha256(fresh.encode()).hexdigest()[:32],
+            key=hashlib.sha256(content.encode()).hexdigest()[:32],
             directory=task.directory,
             module=self._module,
             args=(str(task.directory),),
@@ -213,6 +217,11 @@ class EmbeddedCdst(CdstProducer):
         if self._cancelled.is_set():
             msg = "the cDST production was cancelled; asking again resumes it"
             raise BackendError(msg, transient=False)
+
+
+def _attempt(task: _Task) -> int:
+    """How often making the file has failed, also in former processes."""
+    return int(read_json(task.directory / _ATTEMPT) or 0)
 
 
 def _output(directory: Path, run: ExpRun, file: DataFile) -> Path:
@@ -232,9 +241,7 @@ def _why_not(file: DataFile) -> str | None:
 def _twin(outputs: dict[Path, str], output: Path, file: DataFile) -> str | None:
     """Why the file cannot be used beside the others: its output would overwrite that of another."""
     first = outputs.setdefault(output, file.path)
-    if outputs[output] is first and first != file.path:
-        return f"its cDST file would have the name of that of {first}"
-    return None
+    return None if first == file.path else f"its cDST file would have the name of that of {first}"
 
 
 def _record(task: _Task) -> None:
@@ -244,7 +251,7 @@ def _record(task: _Task) -> None:
     content = task.output.read_bytes()
     checksum = hashlib.sha256(content).hexdigest()
     made = DataFile(str(task.output), task.raw.tag, "cdst", events, size=len(content), checksum=checksum)
-    write_json(task.record, json.loads(json.dumps({"key": task.key, "file": asdict(made)})))
+    write_json(task.record, {"key": task.key, "file": asdict(made)})
 
 
 def _with_cdst(record: RunRecord, made: dict[tuple[ExpRun, str], DataFile | None]) -> RunRecord:
