@@ -1,0 +1,60 @@
+"""Forming buckets from the command line: which runs wait, and closing a bucket by hand."""
+
+import getpass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from b2cal_core.buckets import Bucket, Formation, form_buckets
+from b2cal_core.campaigns import Campaign
+from b2cal_core.errors import ConfigurationError
+from b2cal_core.ports import CampaignStore
+from b2cal_core.ranges import ExpRun
+from b2cal_core.runs import RunRecord
+from resources.home import Home
+from resources.runs.embedded import EmbeddedRunRegistry
+
+
+def waiting_runs(home: Home, campaign: Campaign, existing: Iterable[Bucket]) -> Formation:
+    """What the registered runs add to the existing buckets: more buckets, runs that wait, and runs that came late."""
+    records = EmbeddedRunRegistry(home.registry_url).runs()
+    return form_buckets((r for r in records if campaign.takes(r.run)), campaign.buckets, existing)
+
+
+def close_by_hand(
+    home: Home, campaign: Campaign, store: CampaignStore, *, last: ExpRun | None, label: str = ""
+) -> tuple[Bucket, ...]:
+    """Book the buckets that are full up to ``last``, and one with the runs that are left up to it.
+
+    Args:
+        home: whose registry has the runs.
+        campaign: whose buckets are meant.
+        store: where they are booked.
+        last: last run of the last bucket; by default the last run there is.
+        label: name of the last bucket.
+
+    Raises:
+        ConfigurationError: no run waits, or none before ``last``.
+    """
+    existing = store.buckets(campaign.name)
+    records = EmbeddedRunRegistry(home.registry_url).runs()
+    taken = [r for r in records if campaign.takes(r.run) and (last is None or r.run <= last)]
+    formation = form_buckets(taken, campaign.buckets, existing)
+    buckets = list(formation.closed)
+    if formation.waiting:
+        buckets.append(_remaining(formation.waiting, last))
+    if not buckets:
+        raise ConfigurationError(_nothing_to_close(campaign, existing, last))
+    buckets[-1] = replace(buckets[-1], label=label)
+    return tuple(store.add_bucket(campaign.name, bucket, closed_by=getpass.getuser()) for bucket in buckets)
+
+
+def _remaining(waiting: Sequence[RunRecord], last: ExpRun | None) -> Bucket:
+    """A bucket of the runs; up to ``last``, which need not have been taken, as long as it is in their experiment."""
+    end = waiting[-1].run
+    return Bucket(waiting[0].run, last if last is not None and last.exp == end.exp else end)
+
+
+def _nothing_to_close(campaign: Campaign, existing: tuple[Bucket, ...], last: ExpRun | None) -> str:
+    after = f" after {existing[-1].last}" if existing else ""
+    until = f" up to {last}" if last else ""
+    return f"no run of campaign {campaign.name} waits for a bucket{after}{until}; see b2cal runs list"

@@ -1,0 +1,80 @@
+"""How far a bucket is: per calibration what exists, its verdict, its sign-off, and why it waits."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, published_key
+from b2cal_cli.ledgers import OpenLedger
+from b2cal_core.buckets import Bucket
+from b2cal_core.verdicts import SignOff
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationStatus:
+    """One calibration in one bucket; ``waits_for`` is empty when it is done or may start."""
+
+    calibration: str
+    stage: str
+    payloads: tuple[str, ...]
+    verdict: str | None
+    sign_off: str | None
+    signed_by: str | None
+    waits_for: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BucketStatus:
+    """One bucket of one campaign; ``cdst`` is none when the campaign needs no cDST files."""
+
+    campaign: str
+    bucket: str
+    label: str
+    staging_tag: str
+    calibrations: tuple[CalibrationStatus, ...]
+    cdst: bool | None
+    cdst_waits_for: tuple[str, ...]
+    published: bool
+    published_waits_for: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return asdict(self)
+
+
+def status_of(opened: OpenLedger, buckets: tuple[Bucket, ...]) -> BucketStatus:
+    """The status of the bucket that the ledger is of; ``buckets`` are all of the campaign."""
+    plan, ledger = opened.plan, opened.ledger
+    cdst, published = cdst_key(plan.name), published_key(plan.name)
+    has_cdst = ledger.has(cdst) if plan.cdst_stage else None
+    is_published = ledger.has(published)
+    return BucketStatus(
+        campaign=plan.name,
+        bucket=opened.bucket.key,
+        label=opened.bucket.label,
+        staging_tag=plan.staging_tag(opened.bucket),
+        calibrations=tuple(_calibration(opened, name, buckets) for name in plan.calibrations),
+        cdst=has_cdst,
+        cdst_waits_for=ledger.reasons_against(cdst, buckets) if has_cdst is False else (),
+        published=is_published,
+        published_waits_for=() if is_published else ledger.reasons_against(published, buckets),
+    )
+
+
+def _calibration(opened: OpenLedger, name: str, buckets: tuple[Bucket, ...]) -> CalibrationStatus:
+    plan, ledger = opened.plan, opened.ledger
+    payloads, verdict, signed = ledger.payloads(name), ledger.verdict(name), ledger.sign_off(name)
+    next_part = Part.payloads if payloads is None else Part.sign_off
+    reasons = () if signed else ledger.reasons_against(calibration_key(plan.name, name, next_part), buckets)
+    return CalibrationStatus(
+        calibration=name,
+        stage=plan.settings(name).stage,
+        payloads=payloads.names if payloads else (),
+        verdict=verdict.value if verdict else None,
+        sign_off=signed.decision.value if signed else None,
+        signed_by=_who(signed),
+        waits_for=reasons,
+    )
+
+
+def _who(signed: SignOff | None) -> str | None:
+    return signed.author if signed else None

@@ -1,0 +1,36 @@
+"""Working buckets in the process of a command, with progress on the error stream."""
+
+from collections.abc import Sequence
+
+from b2cal_assets.bucket_runs import BucketOutcome, BucketRunner, cancel_dead_runs, quiet_instance
+from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.definitions import embedded_workshop
+from b2cal_cli.output import tell
+from b2cal_cli.progress_listener import ProgressListener
+from b2cal_core.buckets import Bucket
+from resources.home import Home
+
+
+def work_buckets(
+    home: Home, campaign: str, buckets: Sequence[Bucket], *, only: Sequence[str] = (), again: bool = False
+) -> list[tuple[Bucket, BucketOutcome]]:
+    """Make what buckets lack, one after the other, each as far as its gates allow.
+
+    Args:
+        home: where all state is.
+        campaign: name of the campaign.
+        buckets: of the campaign; they are worked in their order.
+        only: calibrations by any of their names, ``cdst`` or ``published``; by default everything.
+        again: make what is there again, too.
+    """
+    listener = ProgressListener(tell)
+    workshop = embedded_workshop(home, listener)
+    plan = CampaignPlan.read(workshop.campaigns, campaign)
+    outcomes = []
+    with quiet_instance(home.dagster_home) as instance:
+        cancel_dead_runs(instance)
+        runner = BucketRunner(plan, workshop, instance=instance)
+        for bucket in sorted(buckets):
+            listener.subject(bucket.key)
+            outcomes.append((bucket, runner.work(bucket, only_missing=not again, only=only)))
+    return outcomes

@@ -1,0 +1,105 @@
+"""``b2cal campaign``: the managers' files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from b2cal_cli.output import AsJson, print_json, print_table, say
+from b2cal_cli.session import WrongUsage, arguments, home_of
+from b2cal_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from b2cal_core.campaigns import Campaign
+    from resources.campaigns.files import FileCampaignStore
+
+app = typer.Typer(name="campaign", help="Campaigns: one YAML file each.", no_args_is_help=True)
+CampaignFile = Annotated[Path, typer.Argument(metavar="FILE", help="The campaign's YAML file.")]
+
+
+def store_of(ctx: typer.Context, *, make: bool = False) -> "FileCampaignStore":
+    """The campaign store of the home."""
+    from resources.campaigns.files import FileCampaignStore
+
+    return FileCampaignStore(home_of(ctx, make=make))
+
+
+def campaign_of(ctx: typer.Context, name: str) -> "Campaign":
+    """The campaign of that name; wrong usage when there is none."""
+    with arguments():
+        return store_of(ctx).campaign(name)
+
+
+@app.command(name="list")
+def list_campaigns(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the campaigns; one whose file is spoiled is listed with what is wrong."""
+    store = store_of(ctx)
+    entries = [_entry(store, name) for name in store.names()]
+    if as_json:
+        print_json(entries)
+        return
+    columns = ("campaign", "kind", "catalogue", "target tag", "buckets", "problem")
+    rows = [[entry.get(column.replace(" ", "_"), "") for column in columns] for entry in entries]
+    print_table(columns, rows, empty="no campaign yet; create one: b2cal campaign create FILE")
+
+
+def _entry(store: "FileCampaignStore", name: str) -> dict[str, str | int]:
+    try:
+        campaign = store.campaign(name)
+    except ConfigurationError as error:
+        return {"campaign": name, "problem": str(error)}
+    return {
+        "campaign": name,
+        "kind": campaign.kind.value,
+        "catalogue": campaign.catalogue,
+        "target_tag": campaign.target_tag,
+        "buckets": len(store.buckets(name)),
+    }
+
+
+@app.command()
+def show(
+    ctx: typer.Context, name: Annotated[str, typer.Argument(help="The campaign.")], as_json: AsJson = False
+) -> None:
+    """Show a campaign with everything its file leaves to defaults, and its calibrations in order."""
+    campaign = campaign_of(ctx, name)
+    catalogue = store_of(ctx).catalogue(campaign.catalogue)
+    order = campaign.calibrations_of(catalogue)
+    if as_json:
+        print_json({**campaign.model_dump(mode="json"), "order": list(order)})
+        return
+    import yaml
+
+    say(yaml.safe_dump(campaign.model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip())
+    rows = [(name, catalogue[name].stage, ", ".join(catalogue[name].depends_on)) for name in order]
+    print_table(("calibration", "stage", "depends on"), rows)
+
+
+@app.command()
+def create(ctx: typer.Context, file: CampaignFile, as_json: AsJson = False) -> None:
+    """Check a campaign file and keep it; the same name again replaces it, its buckets stay."""
+    store = store_of(ctx, make=True)
+    with arguments():
+        store.check_campaign(_text(file), str(file))
+        campaign = store.save_campaign(_text(file))
+    if as_json:
+        print_json(campaign.model_dump(mode="json"))
+    else:
+        say(f"campaign {campaign.name} is kept; it publishes to {campaign.target_tag}")
+
+
+@app.command()
+def check(ctx: typer.Context, file: CampaignFile, as_json: AsJson = False) -> None:
+    """Check a campaign file against its catalogue, and keep nothing."""
+    campaign = store_of(ctx).check_campaign(_text(file), str(file))
+    if as_json:
+        print_json({"valid": True, "campaign": campaign.name})
+    else:
+        say(f"{file} is a valid campaign, {campaign.name}")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongUsage(f"{file} cannot be read: {error}") from error
