@@ -28,7 +28,7 @@ class PayloadRecord:
 
 
 class BucketLedger:
-    """One bucket of one campaign, as it stands now.
+    """One bucket of one campaign, as it stood when a thing was first asked; make a new one to look again.
 
     Args:
         instance: where the materialisations are recorded.
@@ -39,6 +39,7 @@ class BucketLedger:
         self, plan: CampaignPlan, bucket: Bucket, *, instance: dg.DagsterInstance, sign_offs: SignOffLog
     ) -> None:
         self._plan, self._bucket, self._instance, self._sign_offs = plan, bucket, instance, sign_offs
+        self._seen: dict[dg.AssetKey, Mapping[str, Any] | None] = {}
 
     def payloads(self, calibration: str) -> PayloadRecord | None:
         """The payloads made last, or ``None``."""
@@ -154,9 +155,11 @@ class BucketLedger:
 
     def _metadata(self, key: dg.AssetKey) -> Mapping[str, Any] | None:
         wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[self._bucket.key])
-        records = self._instance.fetch_materializations(wanted, limit=1).records
-        materialisation = records[0].asset_materialization if records else None
-        return None if materialisation is None else materialisation.metadata
+        if key not in self._seen:
+            records = self._instance.fetch_materializations(wanted, limit=1).records
+            materialisation = records[0].asset_materialization if records else None
+            self._seen[key] = None if materialisation is None else materialisation.metadata
+        return self._seen[key]
 
 
 def started_buckets(plan: CampaignPlan, instance: dg.DagsterInstance) -> set[str]:

@@ -78,6 +78,7 @@ class BucketRunner:
             instance=self._instance,
             asset_selection=wanted,
             raise_on_error=False,
+            run_config={"loggers": {"quiet": {}}},
             tags=run_tags(self._plan) | {PROCESS_TAG: _this_process()},
         )
         return self._outcome(bucket, asked, wanted=wanted, result=result)
@@ -88,7 +89,7 @@ class BucketRunner:
             assets=campaign_assets(self._plan),
             jobs=[bucket_job(self._plan, dg.in_process_executor)],
             resources={"workshop": self._workshop},
-            loggers={"console": quiet_logger},
+            loggers={"quiet": quiet_logger},
         )
         return definitions.resolve_job_def(bucket_job_name(self._plan.name))
 

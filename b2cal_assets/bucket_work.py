@@ -42,6 +42,10 @@ class BucketWork:
         ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs)
         return cls(plan, bucket, workshop, ledger)
 
+    def looking_again(self, instance: dg.DagsterInstance) -> "BucketWork":
+        """The same work, with what was recorded since."""
+        return BucketWork.of(self.plan, self.bucket.key, self.workshop, instance=instance)
+
     @cached_property
     def staging_tag(self) -> str:
         """The bucket's staging tag."""

@@ -1,13 +1,15 @@
 """The asset group of one campaign, and the job that works a bucket of it."""
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import (
+    UnresolvedAssetJobDefinition as AssetJob,  # what define_asset_job returns has no public name
+)
 
 from b2cal_assets.assets.calibration import calibration_asset
 from b2cal_assets.assets.cdst import cdst_asset
 from b2cal_assets.assets.published import published_asset
 from b2cal_assets.assets.validation import validation_asset
 from b2cal_assets.campaign_plans import CampaignPlan
-from b2cal_assets.partitions import bucket_partitions
 
 CAMPAIGN_TAG = "b2cal/campaign"
 _PRIORITY_TAG = "dagster/priority"
@@ -25,12 +27,11 @@ def bucket_job_name(campaign: str) -> str:
     return f"{campaign}_bucket"
 
 
-def bucket_job(plan: CampaignPlan, executor: dg.ExecutorDefinition) -> dg.UnresolvedAssetJobDefinition:
+def bucket_job(plan: CampaignPlan, executor: dg.ExecutorDefinition) -> AssetJob:
     """The job that makes everything of a bucket, one Dagster run per bucket."""
     return dg.define_asset_job(
         bucket_job_name(plan.name),
         selection=dg.AssetSelection.groups(plan.name),
-        partitions_def=bucket_partitions(plan.name),
         description=plan.campaign.description
         or f"Works a bucket of campaign {plan.name} from collection to publishing.",
         tags=run_tags(plan),

@@ -12,7 +12,7 @@ import dagster as dg
 from b2cal_assets.asset_keys import step_name
 from b2cal_assets.asset_specs import inputs_of
 from b2cal_assets.bucket_ledger import BucketLedger, finished_buckets, started_buckets
-from b2cal_assets.campaign_assets import bucket_job_name, run_tags
+from b2cal_assets.campaign_assets import AssetJob, bucket_job_name, run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.workshop import Workshop
 from b2cal_core.buckets import Bucket
@@ -24,9 +24,7 @@ ATTEMPTS = 3
 """How often the same steps are started over the same payloads; after that people must look."""
 
 
-def gates_sensor(
-    plans: Sequence[CampaignPlan], jobs: Sequence[dg.UnresolvedAssetJobDefinition], *, seconds: int = 30
-) -> dg.SensorDefinition:
+def gates_sensor(plans: Sequence[CampaignPlan], jobs: Sequence[AssetJob], *, seconds: int = 30) -> dg.SensorDefinition:
     """The sensor over all campaigns; ``seconds`` lie between its ticks."""
 
     @dg.sensor(

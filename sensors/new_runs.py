@@ -9,7 +9,7 @@ import dagster as dg
 
 from b2cal_assets.assets.runs import run_materializations
 from b2cal_assets.bucket_ledger import started_buckets
-from b2cal_assets.campaign_assets import bucket_job_name, run_tags
+from b2cal_assets.campaign_assets import AssetJob, bucket_job_name, run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.partitions import RUNS, bucket_partitions, run_key
 from b2cal_assets.workshop import Workshop
@@ -27,7 +27,7 @@ _CLOSED_BY = "sensor:new_runs"
 
 
 def new_runs_sensor(
-    plans: Sequence[CampaignPlan], jobs: Sequence[dg.UnresolvedAssetJobDefinition], *, seconds: int = 30
+    plans: Sequence[CampaignPlan], jobs: Sequence[AssetJob], *, seconds: int = 30
 ) -> dg.SensorDefinition:
     """The sensor over all campaigns; ``seconds`` lie between its ticks."""
 

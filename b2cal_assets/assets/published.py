@@ -47,7 +47,7 @@ def published_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
             wait_at_gate(context, against, workshop.listener)
             return
         with failing_in_words(f"publishing bucket {work.bucket.key} into {plan.campaign.target_tag}"):
-            publication = _publish(work, author=f"dagster_run:{context.run_id}")
+            publication = _publish(work, author=f"dagster_run:{context.run.run_id}")
             version = _version(workshop.conditions, publication)
             yield dg.MaterializeResult(key, metadata=_metadata(publication), data_version=version)
 

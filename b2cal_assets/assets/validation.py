@@ -148,7 +148,8 @@ def _sign_off(
         if decision is not None:
             work.workshop.sign_offs.record(decision)
     if decision is None:
-        wait_at_gate(context, work.ledger.reasons_against_signing_off(calibration), work.workshop.listener)
+        now = work.looking_again(context.instance).ledger
+        wait_at_gate(context, now.reasons_against_signing_off(calibration), work.workshop.listener)
         return
     key = calibration_key(work.plan.name, calibration, Part.sign_off)
     version = dg.DataVersion(sign_off_version(decision))

@@ -1,0 +1,142 @@
+"""The code location: everything Dagster sees, put together. The only module of the asset graph that names an adapter.
+
+Importing it opens, reads and connects nothing; the home is looked for when the definitions are asked for.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from importlib import resources as packaged_files
+from pathlib import Path
+
+import dagster as dg
+
+from b2cal_assets.assets.broken import broken_asset
+from b2cal_assets.assets.runs import run_assets
+from b2cal_assets.campaign_assets import bucket_job, campaign_assets
+from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.workshop import SilentObserver, Workshop
+from b2cal_core.campaigns import Campaign, Site
+from b2cal_core.errors import CalibrationError
+from b2cal_core.ports import CafObserver, CampaignStore
+from b2cal_core.settings import Catalogue
+from resources.campaigns.files import FileCampaignStore, parse_campaign
+from resources.home import Home
+from sensors.gates import gates_sensor
+from sensors.new_runs import new_runs_sensor
+
+_LOG = logging.getLogger("b2cal")
+_PRELOADED = ("b2cal_assets.definitions", "resources.caf.embedded", "resources.conditions.embedded", "scipy.optimize")
+"""Loaded once into the server that steps are forked from; together they take seconds to import."""
+
+
+class EmbeddedWorkshop(dg.ConfigurableResource[Workshop]):
+    """The embedded adapters over one home directory."""
+
+    home: str
+
+    def create_resource(self, context: dg.InitResourceContext) -> Workshop:  # noqa: ARG002 (Dagster's signature)
+        """The adapters; none of them opens anything before it is asked."""
+        return embedded_workshop(Home(Path(self.home)))
+
+
+def embedded_workshop(home: Home, listener: CafObserver | None = None) -> Workshop:
+    """The embedded adapters; ``listener`` hears what happens in long work."""
+    from b2cal_detector.cdst import ReferenceCdstProducer  # noqa: PLC0415
+
+    from b2cal_caf.validation import run_validation_script  # noqa: PLC0415 (numerics load only where work is done)
+    from resources.batch.local import LocalBatch  # noqa: PLC0415
+    from resources.caf.embedded import EmbeddedCaf  # noqa: PLC0415
+    from resources.conditions.embedded import EmbeddedConditionsDB  # noqa: PLC0415
+    from resources.runs.embedded import EmbeddedRunRegistry  # noqa: PLC0415
+    from resources.signoff.embedded import EmbeddedSignOffLog  # noqa: PLC0415
+
+    home.create()
+    conditions = EmbeddedConditionsDB(home.conditions_dir)
+
+    def batch(site: Site) -> LocalBatch:
+        return LocalBatch(site.max_processes)
+
+    return Workshop(
+        places=home,
+        campaigns=FileCampaignStore(home),
+        runs=EmbeddedRunRegistry(home.registry_url),
+        conditions=conditions,
+        sign_offs=EmbeddedSignOffLog(home.registry_url),
+        caf=lambda site: EmbeddedCaf(batch(site), conditions, home.cache),
+        cdst=lambda site: ReferenceCdstProducer(batch(site), conditions, home.cache),
+        validate=run_validation_script,
+        listener=listener or SilentObserver(),
+    )
+
+
+def reference_plan() -> CampaignPlan:
+    """The campaign of the reference detector, as it is packaged."""
+    package = Path(str(packaged_files.files("b2cal_detector")))
+    campaign: Campaign = parse_campaign((package / "campaign.yaml").read_text(), str(package / "campaign.yaml"))
+    catalogue = Catalogue.from_json(json.loads((package / "catalogue.json").read_text()))
+    return CampaignPlan(campaign, catalogue, package / "scripts").checked()
+
+
+def read_plans(store: CampaignStore) -> tuple[list[CampaignPlan], dict[str, CalibrationError]]:
+    """The campaigns of a store, and what is wrong with those that cannot be read."""
+    plans, broken = [], {}
+    for name in store.names():
+        try:
+            plans.append(CampaignPlan.read(store, name))
+        except CalibrationError as error:
+            _LOG.error("campaign %s is left out: %s", name, error)
+            broken[name] = error
+    return plans, broken
+
+
+def service_executor(plan: CampaignPlan | None = None) -> dg.ExecutorDefinition:
+    """Steps in processes of their own, forked from a warm server."""
+    processes = plan.campaign.site.max_processes if plan is not None else None
+    return dg.multiprocess_executor.configured(
+        {
+            "max_concurrent": processes or os.cpu_count() or 1,
+            "start_method": {"forkserver": {"preload_modules": list(_PRELOADED)}},
+        }
+    )
+
+
+def build_definitions(
+    home: Home | None = None,
+    *,
+    plans: Sequence[CampaignPlan] | None = None,
+    workshop: Workshop | None = None,
+    executor: dg.ExecutorDefinition | None = None,
+) -> dg.Definitions:
+    """The definitions of one installation.
+
+    Args:
+        home: where its state is; by default what the environment says.
+        plans: the campaigns; by default those of the home, or the reference campaign when it has none.
+        workshop: the ports, as they are; by default the embedded adapters over the home.
+        executor: how steps are run; by default forked from a warm server.
+    """
+    home = Home.from_environment() if home is None else home
+    broken: dict[str, CalibrationError] = {}
+    if plans is None:
+        plans, broken = read_plans(FileCampaignStore(home))
+        plans = plans if plans or broken else [reference_plan()]
+    jobs = [bucket_job(plan, executor or service_executor(plan)) for plan in plans]
+    return dg.Definitions(
+        assets=[
+            *run_assets(),
+            *(asset for plan in plans for asset in campaign_assets(plan)),
+            *(broken_asset(name, error) for name, error in broken.items()),
+        ],
+        jobs=jobs,
+        sensors=[new_runs_sensor(plans, jobs), gates_sensor(plans, jobs)] if plans else [],
+        resources={"workshop": workshop or EmbeddedWorkshop(home=str(home.path))},
+        executor=executor or service_executor(),
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What ``dagster dev`` and the code server load."""
+    return build_definitions()
