@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -183,6 +184,14 @@ def form_buckets(records: Iterable[RunRecord], policy: BucketPolicy, existing: I
             closed.append(filling.bucket)
             filling = _Filling(policy)
     return Formation(tuple(closed), tuple(filling.records), tuple(late))
+
+
+def close_by_hand(waiting: Sequence[RunRecord], policy: BucketPolicy) -> tuple[Bucket, ...]:
+    """The buckets that waiting runs make when a person closes them: one, or one per experiment where none may cross."""
+    ordered = sorted(record.run for record in waiting)
+    groups = groupby(ordered, key=lambda run: None if policy.cross_experiments else run.exp)
+    spans = (tuple(group) for _, group in groups)
+    return tuple(Bucket(span[0], span[-1]) for span in spans)
 
 
 def _split(ordered: Sequence[RunRecord], existing: Sequence[Bucket]) -> tuple[list[RunRecord], Sequence[RunRecord]]:

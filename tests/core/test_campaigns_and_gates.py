@@ -26,6 +26,8 @@ BUCKET = Bucket(ExpRun(12, 1), ExpRun(12, 20))
 def test_a_minimal_campaign_has_sound_defaults() -> None:
     campaign = Campaign.from_mapping(MINIMAL)
     assert campaign.staging_tag_of(BUCKET) == "staging_prompt_e0012r00001-e0012r00020"
+    other = Campaign.from_mapping(MINIMAL | {"staging_tag": "user_ada_{bucket}"})
+    assert other.staging_tag_of(BUCKET) == "user_ada_e0012r00001-e0012r00020"
     assert campaign.gates.downstream is Gate.verdict
     assert campaign.gates.publish is Gate.sign_off
     assert campaign.calibrations_of(REAL) == REAL.order()
@@ -43,6 +45,14 @@ def test_a_minimal_campaign_has_sound_defaults() -> None:
         ({"colour": "red"}, "colour: Extra inputs"),
         ({"buckets": {"runs": 0}}, "buckets.runs"),
         ({"update_mode": "force"}, "update_mode"),
+        ({"staging_tag": "{bucket}_{when}"}, r"staging_tag: .*may name {campaign} and {bucket} only"),
+        ({"staging_tag": "{bucket} x"}, "letters, digits"),
+        ({"base_tags": ["main", "main"]}, "main is listed more than once"),
+        ({"calibrations": []}, "calibrations"),
+        ({"first_run": [12, 5], "last_run": [12, 4]}, r"last_run \(exp 12 run 4\) lies before"),
+        ({"first_run": [-1, 5]}, "count from 0"),
+        ({"thresholds": {"A": {"pull": {"high_warn": 3, "high_fail": 2}}}}, "must not fall"),
+        ({"thresholds": {"A": {"pull": {"high": 3}}}}, "has the bounds low_fail, .*, not high"),
     ],
 )
 def test_a_campaign_that_cannot_work_names_the_key(change: dict, says: str) -> None:
@@ -55,6 +65,34 @@ def test_calibrations_are_asked_for_by_any_name_and_ordered() -> None:
         MINIMAL | {"calibrations": ["caf_beamspot", "CDC dedx", "top_pre_tracking_calibration"]}
     )
     assert campaign.calibrations_of(REAL) == ("CDC dedx", "TOP pre-tracking calibration", "BeamSpot Calibrations")
+
+
+def test_what_a_campaign_sets_for_calibrations_is_kept_under_their_own_names() -> None:
+    mapping = MINIMAL | {
+        "expert_config": {"caf_boostvector": {"minPXDhits": 2}},
+        "thresholds": {"cdc_tracking": {"pull": {"high_fail": 2}}},
+    }
+    fitted = Campaign.from_mapping(mapping).fitted_to(REAL)
+    assert fitted.expert_config == {"BoostVector Calibrations": {"minPXDhits": 2}}
+    assert fitted.thresholds == {"CDC Tracking": {"pull": {"high_fail": 2}}}
+    assert fitted.fitted_to(REAL) == fitted
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"expert_config": {"caf_boost": {}}}, "expert_config: no calibration is called 'caf_boost'"),
+        ({"thresholds": {"caf_boost": {}}}, "thresholds: no calibration is called 'caf_boost'"),
+        ({"calibrations": ["caf_cdc"], "expert_config": {"caf_beamspot": {}}}, "'caf_beamspot' is no calibration of"),
+        ({"calibrations": ["caf_cd"]}, "no calibration is called 'caf_cd'"),
+        ({"expert_config": {"caf_cdc": {}, "CDC Tracking": {}}}, "'CDC Tracking' twice"),
+        ({"expert_config": {"caf_boostvector": {"minPxdHits": 2}}}, "has no key minPxdHits; it has .*minPXDhits"),
+        ({"expert_config": {"caf_arich": {"x": 2}}}, "has no key x; it has none"),
+    ],
+)
+def test_what_a_campaign_sets_must_exist_in_its_catalogue(change: dict, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        Campaign.from_mapping(MINIMAL | change).fitted_to(REAL)
 
 
 def test_a_campaign_takes_runs_in_its_range() -> None:
@@ -102,9 +140,17 @@ def test_rules_accept_by_verdict(rule: SignOffRule, accepted: list[str]) -> None
     assert [verdict.value for verdict in Verdict if rule.accepts(verdict)] == accepted
 
 
-def decide(decision: Decision, evidence: str = "abc") -> SignOff:
+def test_the_bounds_of_a_threshold_are_in_order() -> None:
+    with pytest.raises(ConfigurationError, match="got low_fail 1, high_fail 0"):
+        Threshold(low_fail=1, high_fail=0)
+    with pytest.raises(ConfigurationError, match="must not fall"):
+        Threshold(high_warn=float("nan"))
+    assert Threshold(low_warn=1, high_warn=1).grade(1) is Verdict.passed
+
+
+def decide(decision: Decision, evidence: str = "abc", author: str = "ada") -> SignOff:
     when = datetime(2026, 3, 1, tzinfo=UTC)
-    return SignOff("prompt", BUCKET.key, "cdc_tracking", decision, "ada", "looks off", evidence, when)
+    return SignOff("prompt", BUCKET.key, "cdc_tracking", decision, author, "looks off", evidence, when)
 
 
 def test_the_last_decision_over_the_same_content_stands() -> None:
@@ -113,6 +159,14 @@ def test_the_last_decision_over_the_same_content_stands() -> None:
     assert standing([rejected, accepted], "abc") is accepted
     assert standing([accepted], "other") is None
     assert accepted.subject == ("prompt", BUCKET.key, "cdc_tracking")
+
+
+def test_a_rule_never_overrides_a_person_but_a_person_overrides_a_rule() -> None:
+    by_rule = decide(Decision.accepted, author="rule:all_pass")
+    rejected = decide(Decision.rejected)
+    assert standing([rejected, by_rule], "abc") is rejected
+    assert standing([by_rule, rejected], "abc") is rejected
+    assert standing([by_rule], "abc") is by_rule
 
 
 @pytest.mark.parametrize(
@@ -124,6 +178,17 @@ def test_the_last_decision_over_the_same_content_stands() -> None:
         (Gate.verdict, {"has_payloads": True, "verdict": Verdict.fail}, "validation of CDC Tracking failed"),
         (Gate.verdict, {"has_payloads": True, "sign_off": decide(Decision.rejected)}, "rejected by ada"),
         (Gate.verdict, {"has_payloads": True, "verdict": Verdict.fail, "sign_off": decide(Decision.accepted)}, ""),
+        (
+            Gate.sign_off,
+            {
+                "has_payloads": True,
+                "verdict": Verdict.fail,
+                "sign_off": decide(Decision.accepted, author="rule:none_fail"),
+            },
+            "validation of CDC Tracking failed",
+        ),
+        (Gate.sign_off, {"has_payloads": True, "verdict": Verdict.fail}, "validation of CDC Tracking failed"),
+        (Gate.sign_off, {"has_payloads": True, "sign_off": decide(Decision.rejected)}, "rejected by ada"),
         (Gate.sign_off, {"has_payloads": True, "verdict": Verdict.passed}, "waits for the sign-off"),
         (Gate.sign_off, {"has_payloads": True, "sign_off": decide(Decision.accepted)}, ""),
     ],

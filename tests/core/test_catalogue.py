@@ -100,6 +100,19 @@ def test_validation_settings_check_their_configuration_too() -> None:
         ValidationSettings(name="CDC Tracking", expert_config={"x": object()})
 
 
+def test_a_single_dependency_may_be_given_as_it_is() -> None:
+    assert settings("Second", input_data_formats="cdst").model_copy().stage == "cdst"
+    fields = {"input_data_formats": {"raw"}, "input_data_names": {"x"}}
+    assert CalibrationSettings(name="B", depends_on="CDC Tracking", **fields).depends_on == ("CDC Tracking",)
+    assert CalibrationSettings(name="B", depends_on=settings("A"), **fields).depends_on == ("A",)
+
+
+def test_settings_that_are_not_valid_are_told_in_one_line() -> None:
+    with pytest.raises(CatalogueError, match="input_data_names: Field required") as error:
+        Catalogue.from_json({"caf_x": {"name": "X", "input_data_formats": ["raw"]}})
+    assert "\n" not in str(error.value)
+
+
 def test_asset_names_are_plain_words() -> None:
     assert asset_name("PXD hot/dead pixel calibration") == "pxd_hot_dead_pixel_calibration"
 
@@ -119,6 +132,13 @@ def test_an_order_puts_needs_first_and_is_stable(graph, random) -> None:
         assert all(order.index(needed) < order.index(name) for needed in graph[name])
         assert transitive(name, graph) == set(graph[name]).union(*(transitive(n, graph) for n in graph[name]))
     assert topological_order({name: graph[name] for name in order}) == order
+
+
+def test_a_chain_longer_than_the_stack_is_ordered() -> None:
+    needs = {str(i): (str(i + 1),) for i in range(5000)}
+    assert topological_order(needs)[0] == "4999"
+    with pytest.raises(CycleError):
+        topological_order(needs | {"5000": ("0",)})
 
 
 def test_a_name_that_needs_itself_is_a_cycle() -> None:

@@ -163,6 +163,18 @@ def test_the_span_of_runs_is_closed_and_needs_a_run() -> None:
         IoV.spanning([])
 
 
+@given(IOVS, IOVS)
+def test_iovs_are_ordered_by_start_then_end_with_an_open_end_last(a: IoV, b: IoV) -> None:
+    assert (a < b) == ((a.start, a.stop) < (b.start, b.stop))
+    assert max([IoV(3, 0, -1, -1), IoV(3, 0, 3, -1), IoV(3, 0, 3, 5)]).is_open
+
+
+@given(IOVS, st.lists(IOVS, max_size=4))
+def test_an_iov_covers_another_when_it_holds_all_of_it(a: IoV, others: list[IoV]) -> None:
+    for b in others:
+        assert a.covers(b) == (IoVSet([a]).missing_from(b) == ())
+
+
 def test_an_iov_set_is_no_other_thing() -> None:
     assert IoVSet() != ()
     assert IoVSet().gaps == ()

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from b2cal_core.buckets import Bucket, BucketPolicy, form_buckets
-from b2cal_core.errors import ConfigurationError
+from b2cal_core.buckets import Bucket, BucketPolicy, close_by_hand, form_buckets
+from b2cal_core.errors import ConfigurationError, DataError
 from b2cal_core.filters import category_of, is_selected
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.runs import DataFile, RunRecord, select_files
@@ -134,6 +134,13 @@ def test_buckets_form_by_events_and_by_time() -> None:
     assert keys(records, BucketPolicy(hours=3)) == [(1, 3), (4, 6)]
 
 
+def test_a_policy_chooses_which_runs_and_which_events_count() -> None:
+    records = [record(3, run, file(f"m{run}", "cosmic_calib", events=60), run_type="cosmic") for run in range(1, 6)]
+    policy = BucketPolicy(events=100, events_of="cosmic_calib", counted=["cosmic", "NOT Bad For Alignment"])
+    assert keys(records, policy) == [(1, 2), (3, 4)]
+    assert keys(records, BucketPolicy(events=100, events_of="cosmic_calib")) == []
+
+
 def test_without_a_rule_buckets_are_closed_by_hand_only() -> None:
     records = [record(3, run) for run in range(1, 50)]
     assert form_buckets(records, BucketPolicy()).closed == ()
@@ -151,6 +158,65 @@ def test_runs_that_come_late_are_reported_and_not_put_anywhere() -> None:
     formation = form_buckets([record(3, run) for run in (2, 5, 9, 10)], BucketPolicy(runs=5), existing)
     assert [r.run.run for r in formation.late] == [5]
     assert [r.run.run for r in formation.waiting] == [10]
+
+
+def test_an_experiment_without_a_counted_run_makes_no_bucket() -> None:
+    records = [record(3, 1, run_type="cosmic"), record(3, 2, run_type="cosmic"), record(4, 1), record(4, 2)]
+    formation = form_buckets(records, BucketPolicy(runs=2))
+    assert formation.closed == (Bucket(ExpRun(4, 1), ExpRun(4, 2)),)
+    assert [r.run for r in formation.late] == [ExpRun(3, 1), ExpRun(3, 2)]
+
+
+def test_without_a_rule_not_even_a_new_experiment_closes_a_bucket() -> None:
+    records = [record(4, 1), record(3, 2), record(3, 1)]
+    formation = form_buckets(records, BucketPolicy())
+    assert formation.closed == ()
+    assert len(formation.waiting) == 3
+
+
+def test_a_person_closes_one_bucket_per_experiment_unless_it_may_cross() -> None:
+    waiting = [record(4, 1), record(3, 2), record(3, 1)]
+    apart = close_by_hand(waiting, BucketPolicy())
+    assert apart == (Bucket(ExpRun(3, 1), ExpRun(3, 2)), Bucket(ExpRun(4, 1), ExpRun(4, 1)))
+    together = close_by_hand(waiting, BucketPolicy(cross_experiments=True))
+    assert together == (Bucket(ExpRun(3, 1), ExpRun(4, 1)),)
+    assert close_by_hand([], BucketPolicy()) == ()
+
+
+def test_a_bucket_that_a_person_names_does_not_cross_experiments_unless_it_may() -> None:
+    crossing, inside = Bucket(ExpRun(3, 1), ExpRun(4, 1)), Bucket(ExpRun(3, 1), ExpRun(3, 9))
+    assert BucketPolicy().checked(inside) == inside
+    assert BucketPolicy(cross_experiments=True).checked(crossing) == crossing
+    with pytest.raises(ConfigurationError, match="e0003r00001-e0004r00001 spans several experiments"):
+        BucketPolicy().checked(crossing)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"counted": ["hadron_calib"]}, "not by hadron_calib"),
+        ({"counted": ["physic"]}, "not in the taxonomy"),
+        ({"events": 5, "events_of": "hadrons"}, "'hadrons' is no data tag"),
+        ({"events": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_a_policy_that_would_never_fill_a_bucket_is_refused(fields: dict, says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        BucketPolicy(**fields)
+
+
+def test_a_file_or_a_run_that_cannot_be_is_refused() -> None:
+    with pytest.raises(DataError, match="unknown data format 'root'; known are cdst"):
+        file("a", data_format="root")
+    with pytest.raises(DataError, match="claims -1 events"):
+        file("a", events=-1)
+    with pytest.raises(DataError, match=r"exp 3 run 1 ends .* before it starts"):
+        record(3, 1, hours=-1)
+
+
+def test_every_filter_is_checked_even_behind_a_veto_that_decides() -> None:
+    with pytest.raises(ConfigurationError, match="'phys' is not in the taxonomy"):
+        is_selected({"physics"}, ["NOT physics", "phys"])
 
 
 def test_a_policy_has_one_rule() -> None:
@@ -183,9 +249,11 @@ def test_buckets_are_disjoint_ordered_and_hold_every_run_once(records, policy) -
         assert before.last < after.first
     for bucket in formation.closed:
         assert bucket.first.exp == bucket.last.exp
+        assert any(bucket.contains(r.run) and r.run_type == "physics" for r in records)
     held = [r.run for r in records if any(b.contains(r.run) for b in formation.closed)]
-    assert sorted([*held, *(r.run for r in formation.waiting)]) == sorted(r.run for r in records)
-    assert not formation.late
+    others = [r.run for r in (*formation.waiting, *formation.late)]
+    assert sorted([*held, *others]) == sorted(r.run for r in records)
+    assert all(r.run_type == "cosmic" for r in formation.late)
 
 
 @given(MANY, POLICIES)

@@ -36,8 +36,10 @@ class CountingAlgorithm:
         self.minimum = minimum
         self.bad = bad
         self.iterate = iterate
+        self.calls = 0
 
     def __call__(self, runs: tuple[ExpRun, ...], iov: IoV) -> AlgResult:
+        self.calls += 1
         assert set(runs) <= set(self.events)
         total = sum(self.events[run] for run in runs)
         if self.bad & set(runs):
@@ -184,7 +186,11 @@ def test_bad_runs_are_tolerated_only_when_asked() -> None:
     events = {ExpRun(3, 1): 10, ExpRun(3, 2): 0}
     algorithm = CountingAlgorithm(events, minimum=5)
     assert SimpleRunByRun().run(events, algorithm).final_state is FinalState.COMPLETED
-    assert SimpleRunByRun(tolerate_bad_runs=False).run(events, algorithm).final_state is FinalState.FAILED
+    strict = SimpleRunByRun(tolerate_bad_runs=False)
+    assert strict.run(events, algorithm).final_state is FinalState.FAILED
+    assert strict.run([ExpRun(3, 1)], algorithm).final_state is FinalState.COMPLETED
+    assert strict.run([], algorithm).final_state is FinalState.FAILED
+    assert SimpleRunByRun().run([], algorithm).final_state is FinalState.COMPLETED
 
 
 def test_only_a_single_iov_can_do_with_one_heap_of_data() -> None:
@@ -199,6 +205,74 @@ def test_what_is_too_little_even_with_the_last_success_fails_and_commits_nothing
     assert outcome.committed == ()
     assert outcome.recorded == ((IoV(3, 1, 3, 2), AlgResult.not_enough_data),)
     assert outcome.final_state is FinalState.FAILED
+
+
+def test_iovs_and_boundaries_may_be_given_as_plain_numbers() -> None:
+    assert SingleIOV((3, 1, 3, -1)) == SingleIOV(IoV(3, 1, 3, -1))
+    assert SequentialRunByRun(iov_coverage=[3, 0, -1, -1]).iov_coverage == IoV(3, 0, -1, -1)
+    assert SequentialBoundaries([(3, 4)], [3, 0, -1, -1]) == SequentialBoundaries((ExpRun(3, 4),), IoV(3, 0, -1, -1))
+    events = {ExpRun(3, run): 10 for run in range(1, 7)}
+    algorithm = CountingAlgorithm(events, minimum=5)
+    outcome = SequentialBoundaries().run(events, algorithm, find_boundaries=lambda _runs: [(3, 4)])
+    assert outcome == SequentialBoundaries([(3, 4)]).run(events, algorithm)
+
+
+@pytest.mark.parametrize("boundaries", [[3, 4], [(3,)], 5, [("3", "4")]])
+def test_boundaries_that_are_no_runs_are_refused_with_what_they_should_be(boundaries) -> None:
+    with pytest.raises(ValueError, match=r"\(experiment, run\) pairs"):
+        SequentialBoundaries(boundaries)
+
+
+@pytest.mark.parametrize("coverage", [IoV(3, 2, -1, -1), IoV(3, 0, 3, 5), IoV(4, 0, -1, -1)])
+def test_a_coverage_that_leaves_out_data_is_refused_before_anything_is_executed(coverage: IoV) -> None:
+    events = {ExpRun(3, run): 10 for run in range(1, 7)}
+    for strategy in (SequentialRunByRun(iov_coverage=coverage), SequentialBoundaries((), iov_coverage=coverage)):
+        algorithm = CountingAlgorithm(events, minimum=5)
+        with pytest.raises(ValueError, match="widen it to at least 3,1,3,6"):
+            strategy.run(events, algorithm)
+        assert algorithm.calls == 0
+
+
+def test_a_requested_iov_leaves_out_the_runs_outside_it() -> None:
+    events = {ExpRun(3, run): 10 for run in range(1, 7)}
+    strategy = SequentialRunByRun(2, iov_coverage=IoV(3, 2, 3, 9))
+    outcome = strategy.run(events, CountingAlgorithm(events, minimum=5), requested_iov=IoV(3, 2, 3, 5))
+    assert outcome.committed == (IoV(3, 2, 3, 3), IoV(3, 4, 3, 9))
+
+
+def test_boundaries_of_other_experiments_and_beyond_the_data_change_nothing() -> None:
+    events = {ExpRun(3, run): 10 for run in range(1, 7)}
+    algorithm = CountingAlgorithm(events, minimum=5)
+    plain = SequentialBoundaries([(3, 4)]).run(events, algorithm)
+    assert SequentialBoundaries([(3, 4), (2, 5), (3, 90), (7, 0), (3, 4)]).run(events, algorithm) == plain
+
+
+def test_the_last_runs_are_merged_back_and_the_payload_held_is_dropped() -> None:
+    events = {ExpRun(3, 1): 10, ExpRun(3, 4): 2}
+    outcome = SequentialRunByRun().run(events, CountingAlgorithm(events, minimum=5))
+    assert [(e.runs, e.committed) for e in outcome.executions] == [
+        ((ExpRun(3, 1),), False),
+        ((ExpRun(3, 4),), False),
+        ((ExpRun(3, 1), ExpRun(3, 4)), True),
+    ]
+    assert outcome.committed == (IoV(3, 1, 3, 4),)
+
+
+@given(RUNS, st.integers(0, 60), BOUNDARIES)
+def test_an_algorithm_only_ever_sees_runs_of_the_list_in_order_and_of_one_experiment(events, minimum, bounds) -> None:
+    for strategy in (SequentialRunByRun(2), SequentialBoundaries(tuple(bounds)), SimpleRunByRun()):
+        outcome = strategy.run(events, CountingAlgorithm(events, minimum=minimum), requested_iov=IoV(3, 2, 4, 8))
+        for execution in outcome.executions:
+            assert set(execution.runs) <= {run for run in events if IoV(3, 2, 4, 8).contains(run)}
+            assert list(execution.runs) == sorted(set(execution.runs))
+            assert len({run.exp for run in execution.runs}) == 1
+
+
+@given(RUNS, st.integers(0, 60))
+def test_committed_iovs_of_one_experiment_leave_no_hole(events, minimum) -> None:
+    outcome = SequentialRunByRun().run(events, CountingAlgorithm(events, minimum=minimum))
+    for exp in {iov.exp_low for iov in outcome.committed}:
+        assert IoVSet(iov for iov in outcome.committed if iov.exp_low == exp).gaps == ()
 
 
 def test_a_step_of_no_run_is_refused() -> None:
