@@ -1,0 +1,202 @@
+from pathlib import Path
+
+import pytest
+from cli_answers import CommandLine
+
+SCRIPT = """
+from b2cal_core.settings import CalibrationSettings
+settings = CalibrationSettings(name="{name}", input_data_formats={{"raw"}}, input_data_names={{"hadron_calib"}},
+                               depends_on={needs}, produced_payloads=("{name}Constants",))
+def get_calibrations(input_data, **kwargs):
+    return []
+"""
+CAMPAIGN = """
+name: prompt
+catalogue: r1
+base_tags: [main]
+target_tag: data_prompt
+buckets: {runs: 2}
+"""
+
+
+def write_scripts(directory: Path, needs: dict[str, tuple[str, ...]]) -> Path:
+    directory.mkdir(exist_ok=True)
+    for name, needed in needs.items():
+        (directory / f"caf_{name.lower()}.py").write_text(SCRIPT.format(name=name, needs=needed))
+    return directory
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Path:
+    return write_scripts(tmp_path / "scripts", {"A": (), "B": ("A",)})
+
+
+@pytest.fixture
+def campaign_file(tmp_path: Path) -> Path:
+    (tmp_path / "prompt.yaml").write_text(CAMPAIGN)
+    return tmp_path / "prompt.yaml"
+
+
+@pytest.fixture
+def campaign(b2cal: CommandLine, scripts: Path, campaign_file: Path) -> str:
+    b2cal.ok("catalogue", "import", scripts, "--release", "r1")
+    b2cal.ok("campaign", "create", campaign_file)
+    return "prompt"
+
+
+def register_runs(b2cal: CommandLine, *runs: int, exp: int = 12) -> None:
+    for run in runs:
+        b2cal.ok("runs", "register", exp, run, "--started", "2026-01-01", "--ended", "2026-01-02", "--quality", "Good")
+
+
+def test_a_catalogue_is_imported_and_shown_in_order(b2cal: CommandLine, scripts: Path) -> None:
+    answer = b2cal.ok("catalogue", "import", scripts, "--release", "r1", "--json")
+    assert answer.json == {"release": "r1", "order": ["A", "B"]}
+    assert "BConstants" in b2cal.ok("catalogue", "show").out
+    assert b2cal.ok("catalogue", "show", "r1", "--script", "caf_b", "--json").json["depends_on"] == ["A"]
+    assert "produced_payloads" in b2cal.ok("catalogue", "show", "r1", "--script", "b").out
+    assert list(b2cal.ok("catalogue", "show", "r1", "--json").json) == ["caf_a", "caf_b"]
+
+
+def test_a_catalogue_is_checked_without_a_home(b2cal: CommandLine, scripts: Path) -> None:
+    assert b2cal.ok("catalogue", "check", scripts, "--json").json == {"valid": True, "order": ["A", "B"]}
+    assert "2 calibrations fit together" in b2cal.ok("catalogue", "check", scripts).out
+
+
+def test_a_dependency_cycle_is_told_with_its_path(b2cal: CommandLine, tmp_path: Path) -> None:
+    broken = write_scripts(tmp_path / "broken", {"A": ("C",), "B": ("A",), "C": ("B",)})
+    for command in (("check", broken), ("import", broken, "--release", "r2")):
+        answer = b2cal("catalogue", *command)
+        assert answer.code == 1
+        assert "dependencies form a cycle: A -> C -> B -> A" in answer.err
+    assert b2cal("catalogue", "show", "r2").code == 2
+
+
+def test_a_broken_script_is_told_with_file_and_line(b2cal: CommandLine, scripts: Path) -> None:
+    (scripts / "caf_b.py").write_text("import nothing_of_this_name\n")
+    answer = b2cal("catalogue", "check", scripts)
+    assert answer.code == 1
+    assert "caf_b.py cannot be imported: line 1: ModuleNotFoundError" in answer.err
+
+
+def test_a_validation_must_name_its_calibration(b2cal: CommandLine, scripts: Path) -> None:
+    (scripts / "val_b.py").write_text(
+        "from b2cal_core.settings import ValidationSettings\n"
+        "settings = ValidationSettings(name='A')\n"
+        "def run_validation(*args, **kwargs):\n    return []\n"
+    )
+    answer = b2cal("catalogue", "check", scripts)
+    assert answer.code == 1
+    assert "validates 'A', but should validate 'B'" in answer.err
+
+
+def test_a_directory_without_scripts_is_told(b2cal: CommandLine, tmp_path: Path) -> None:
+    assert "holds no calibration script" in b2cal("catalogue", "check", tmp_path).err
+    assert b2cal("catalogue", "check", tmp_path / "absent").code == 2
+
+
+def test_a_campaign_is_created_listed_and_shown(b2cal: CommandLine, campaign: str) -> None:
+    (entry,) = b2cal.ok("campaign", "list", "--json").json
+    assert (entry["campaign"], entry["target_tag"], entry["buckets"]) == ("prompt", "data_prompt", 0)
+    shown = b2cal.ok("campaign", "show", "prompt", "--json").json
+    assert shown["order"] == ["A", "B"]
+    assert shown["update_mode"] == "allow_closed"
+    assert "staging_{campaign}_{bucket}" in b2cal.ok("campaign", "show", "prompt").out
+
+
+def test_a_spoiled_campaign_is_listed_with_what_is_wrong(b2cal: CommandLine, campaign: str, tmp_path: Path) -> None:
+    (tmp_path / "home" / "campaigns" / "other.yaml").write_text("name: [")
+    listed = b2cal.ok("campaign", "list", "--json").json
+    assert [entry["campaign"] for entry in listed] == ["other", "prompt"]
+    assert "is not YAML" in listed[0]["problem"]
+
+
+def test_a_campaign_file_is_checked_and_not_kept(b2cal: CommandLine, scripts: Path, campaign_file: Path) -> None:
+    b2cal.ok("catalogue", "import", scripts, "--release", "r1")
+    assert b2cal.ok("campaign", "check", campaign_file, "--json").json == {"valid": True, "campaign": "prompt"}
+    assert b2cal.ok("campaign", "list", "--json").json == []
+
+
+@pytest.mark.parametrize("command", ["check", "create"])
+def test_a_campaign_that_cannot_work_is_refused_by_key(
+    b2cal: CommandLine, scripts: Path, campaign_file: Path, command: str
+) -> None:
+    b2cal.ok("catalogue", "import", scripts, "--release", "r1")
+    campaign_file.write_text(CAMPAIGN + "thresholds: {C: {x: {high_fail: 1}}}\n")
+    answer = b2cal("campaign", command, campaign_file)
+    assert answer.code in {1, 2}
+    assert "thresholds: 'C' is no calibration of this campaign; it has A, B" in answer.err
+
+
+def test_an_unknown_campaign_is_wrong_usage(b2cal: CommandLine, campaign: str) -> None:
+    for command in (("campaign", "show"), ("bucket", "list"), ("bucket", "close"), ("signoff", "list")):
+        answer = b2cal(*command, "promt")
+        assert answer.code == 2
+        assert "there are prompt" in answer.err
+
+
+def test_buckets_are_closed_by_hand_and_listed(b2cal: CommandLine, campaign: str) -> None:
+    register_runs(b2cal, 1, 2, 3, 4, 5)
+    listed = b2cal.ok("bucket", "list", campaign)
+    assert "2 more are full" in listed.out
+    assert "1 runs wait for the next bucket" in listed.out
+    closed = b2cal.ok("bucket", "close", campaign, "--label", "first light", "--json").json["buckets"]
+    assert closed == ["e0012r00001-e0012r00002", "e0012r00003-e0012r00004", "e0012r00005-e0012r00005"]
+    book = b2cal.ok("bucket", "list", campaign, "--json").json
+    assert [entry["label"] for entry in book["buckets"]] == ["", "", "first light"]
+    assert (book["waiting"], book["late"]) == ([], [])
+    answer = b2cal("bucket", "close", campaign)
+    assert answer.code == 2
+    assert "no run of campaign prompt waits for a bucket after exp 12 run 5" in answer.err
+
+
+def test_a_bucket_ends_at_the_run_that_was_given(b2cal: CommandLine, campaign: str) -> None:
+    register_runs(b2cal, 1, 4, 9)
+    assert b2cal.ok("bucket", "close", campaign, "--last", 12, 3, "--json").json["buckets"] == [
+        "e0012r00001-e0012r00003"
+    ]
+    assert b2cal.ok("bucket", "list", campaign, "--json").json["waiting"] == []
+    assert b2cal("bucket", "close", campaign, "--last", 12, 3).code == 2
+
+
+def test_a_bucket_never_reaches_into_an_experiment_without_its_runs(b2cal: CommandLine, campaign: str) -> None:
+    register_runs(b2cal, 1)
+    closed = b2cal.ok("bucket", "close", campaign, "--last", 13, 3, "--json").json["buckets"]
+    assert closed == ["e0012r00001-e0012r00001"]
+
+
+def test_a_bucket_is_found_by_its_label(b2cal: CommandLine, campaign: str) -> None:
+    register_runs(b2cal, 1)
+    b2cal.ok("bucket", "close", campaign, "--label", "first light")
+    found = b2cal.ok("bucket", "status", campaign, "first light", "--json").json
+    assert found["bucket"] == "e0012r00001-e0012r00001"
+    answer = b2cal("bucket", "status", campaign, "second light")
+    assert answer.code == 2
+    assert "its buckets are e0012r00001-e0012r00001" in answer.err
+
+
+def test_the_status_of_an_untouched_bucket_says_what_comes_first(b2cal: CommandLine, campaign: str) -> None:
+    register_runs(b2cal, 1)
+    b2cal.ok("bucket", "close", campaign)
+    found = b2cal.ok("bucket", "status", campaign, "e0012r00001-e0012r00001", "--json").json
+    first, second = found["calibrations"]
+    assert (first["payloads"], first["verdict"], first["sign_off"], first["waits_for"]) == ([], None, None, [])
+    assert second["waits_for"] == [
+        "A has no payloads yet in prompt e0012r00001-e0012r00001; it must be calibrated first"
+    ]
+    assert (found["cdst"], found["published"]) == (None, False)
+    assert "published: no" in b2cal.ok("bucket", "status", campaign, "e0012r00001-e0012r00001").out
+
+
+def test_a_decision_needs_payloads_a_calibration_and_a_reason(b2cal: CommandLine, campaign: str) -> None:
+    register_runs(b2cal, 1)
+    b2cal.ok("bucket", "close", campaign)
+    place = ("signoff", "accept", campaign, "e0012r00001-e0012r00001")
+    answer = b2cal(*place, "A", "--reason", "looks fine")
+    assert answer.code == 2
+    assert "A has no payloads in e0012r00001-e0012r00001 to decide over" in answer.err
+    assert "no calibration is called 'Z'" in b2cal(*place, "Z", "--reason", "looks fine").err
+    assert "needs a reason" in b2cal(*place, "A", "--reason", " ").err
+    assert b2cal(*place, "A").code == 2
+    assert b2cal.ok("signoff", "list", campaign, "--json").json == []
+    assert "no decision yet" in b2cal.ok("signoff", "list", campaign).out
