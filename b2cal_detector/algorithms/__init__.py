@@ -1,0 +1,1 @@
+"""The algorithms of the reference detector's prompt calibrations, one module per detector part."""

@@ -1,0 +1,1 @@
+"""The collectors of the reference detector's prompt calibrations, one module per detector part."""

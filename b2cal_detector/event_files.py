@@ -1,0 +1,61 @@
+"""Event files of the reference detector: ROOT files with trees of columns, the main one called ``tree``.
+
+Equal content gives equal bytes, so that data simulated twice have one checksum.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uproot
+
+from b2cal_caf.atomic_files import write_atomically
+from b2cal_caf.root_files import root_bytes, root_damage
+from b2cal_core.errors import DataError
+
+Columns = dict[str, np.ndarray]
+EVENTS = "tree"
+_ORIGIN = "origin"
+
+
+def write_events(path: Path, trees: Mapping[str, Mapping[str, np.ndarray]], origin: str) -> None:
+    """Write the trees atomically; ``origin`` says what the file was made from."""
+
+    def fill(directory: Any) -> None:  # noqa: ANN401 (uproot has no types)
+        directory[_ORIGIN] = origin
+        for name, columns in trees.items():
+            layout = {key: np.dtype((values.dtype, values.shape[1:])) for key, values in columns.items()}
+            tree = directory.mktree(name, layout)
+            if len(next(iter(columns.values()))):
+                tree.extend(dict(columns))
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, root_bytes(fill, uproot.LZ4(1)))
+
+
+def read_tree(path: Path, name: str, columns: Iterable[str] | None = None) -> Columns:
+    """Columns of one tree, all of them by default; ``DataError`` when the file or the tree cannot be read."""
+    try:
+        damage = root_damage(path)
+        if damage is not None:
+            msg = f"event file {path} cannot be read: {damage}; copy it again"
+            raise DataError(msg)
+        with uproot.open(path, object_cache=None, array_cache=None) as root:
+            tree = root[name]
+            return {key: tree[key].array(library="np") for key in (tree.keys() if columns is None else columns)}
+    except (OSError, KeyError, ValueError, uproot.DeserializationError) as error:
+        msg = f"tree {name} of event file {path} cannot be read: {error}; copy the file again or leave its run out"
+        raise DataError(msg) from error
+
+
+def has_tree(path: Path, name: str) -> bool:
+    """Whether the file holds the tree."""
+    with uproot.open(path, object_cache=None, array_cache=None) as root:
+        return name in root
+
+
+def origin_of(path: Path) -> str:
+    """What the file says it was made from; nothing when it does not say."""
+    with uproot.open(path, object_cache=None, array_cache=None) as root:
+        return str(root[_ORIGIN]) if _ORIGIN in root else ""

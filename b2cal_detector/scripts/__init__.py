@@ -1,0 +1,1 @@
+"""The prompt calibration scripts (``caf_*.py``) and their validations (``val_*.py``)."""
