@@ -61,7 +61,7 @@ class UpdatePlan:
 
 
 class UpdateRefused(ConflictError):  # noqa: N818 (named by the design)
-    """The update breaks a rule; ``reasons`` counts the offending payloads per rule."""
+    """The update breaks a rule; ``reasons`` counts per rule, every gap and every payload too many by itself."""
 
     def __init__(self, reasons: Mapping[str, int], details: Sequence[str] = ()) -> None:
         self.reasons = dict(reasons)
@@ -78,9 +78,9 @@ class _Complaints:
     reasons: Counter[str] = field(default_factory=Counter)
     details: list[str] = field(default_factory=list)
 
-    def add(self, reason: str, detail: str) -> None:
-        """Note an offence; ``detail`` names the payload, its runs and the remedy."""
-        self.reasons[reason] += 1
+    def add(self, reason: str, detail: str, count: int = 1) -> None:
+        """Note an offence, or several at once; ``detail`` names the payload, its runs and the remedy."""
+        self.reasons[reason] += count
         self.details.append(detail)
 
     def settle(self) -> None:
@@ -177,7 +177,7 @@ def _check_simple(staging: Sequence[TagIov]) -> None:
     for name, group in _by_name(staging).items():
         if len(group) > 1:
             detail = f"{name} is {len(group)} times in the staging tag; simple mode takes one"
-            complaints.add("duplicate payloads", detail)
+            complaints.add("duplicate payloads", detail, len(group) - 1)
         for link in group:
             if link.iov != _EVERYTHING:
                 detail = f"{name} is valid in {link.iov}; simple mode takes {_EVERYTHING} only"
@@ -200,7 +200,7 @@ def _check_name(complaints: _Complaints, name: str, iovs: Sequence[IoV], first_r
     if covered.gaps:
         gaps = " and ".join(map(str, covered.gaps))
         detail = f"{name} has nothing in {gaps}; close the gap in the staging tag"
-        complaints.add("gaps", detail)
+        complaints.add("gaps", detail, len(covered.gaps))
     explicit = [iov for iov in iovs if iov.start != _BEGINNING]
     if explicit and min(iov.start for iov in explicit) < first_run.edge:
         detail = f"{name} starts before {first_run}; start it there, or at 0,0 to have it clipped"

@@ -109,14 +109,14 @@ def test_an_update_that_reaches_into_the_past_names_the_payload_and_the_next_pos
         plan_running_update(RUNNING, STAGING, ExpRun(1, 6), UpdateMode.allow_closed)
 
 
-def test_a_name_counts_once_per_rule_however_often_it_breaks_it() -> None:
+def test_every_gap_and_every_payload_too_many_counts() -> None:
     holes = [link("p1", 1, 1, 0, 1, 3), link("p1", 2, 1, 5, 1, 6), link("p1", 3, 1, 8, -1, -1)]
     with pytest.raises(UpdateRefused, match="p1 has nothing in 1,4,1,4 and 1,7,1,7") as refused:
         plan_running_update([], holes, ExpRun(1, 0), UpdateMode.strict)
-    assert refused.value.reasons == {"gaps": 1}
+    assert refused.value.reasons == {"gaps": 2}
     with pytest.raises(UpdateRefused, match="p1 is 3 times in the staging tag") as refused:
         plan_running_update([], holes, ExpRun(1, 0), UpdateMode.simple)
-    assert refused.value.reasons == {"duplicate payloads": 1, "wrong validity": 3}
+    assert refused.value.reasons == {"duplicate payloads": 2, "wrong validity": 3}
 
 
 def test_overlaps_are_refused_in_either_tag() -> None:
