@@ -14,12 +14,14 @@ from b2cal_assets.asset_keys import Part, calibration_key, step_name
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.campaign_assets import bucket_job, bucket_job_name, campaign_assets, run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.instance_settings import prepare_dagster_home
 from b2cal_assets.partitions import bucket_partitions_name
 from b2cal_assets.quiet_logging import quiet_logger
 from b2cal_assets.workshop import Workshop
 from b2cal_core.buckets import Bucket
 from b2cal_core.errors import ConfigurationError
 
+_NO_CAPTURE = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
 PROCESS_TAG = "b2cal/process"
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -161,10 +163,8 @@ def cancel_dead_runs(instance: dg.DagsterInstance) -> tuple[str, ...]:
 
 def quiet_instance(dagster_home: Path) -> dg.DagsterInstance:
     """The Dagster instance of a home, for work in this process: what it prints stays on the screen."""
-    dagster_home.mkdir(parents=True, exist_ok=True)
-    no_capture = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
-    reference = InstanceRef.from_dir(str(dagster_home), overrides={"compute_logs": no_capture})
-    return dg.DagsterInstance.from_ref(reference)
+    home = str(prepare_dagster_home(dagster_home))
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides={"compute_logs": _NO_CAPTURE}))
 
 
 def _text(key: dg.AssetKey) -> str:

@@ -1,9 +1,7 @@
 """The asset group of one campaign, and the job that works a bucket of it."""
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import (
-    UnresolvedAssetJobDefinition as AssetJob,  # what define_asset_job returns has no public name
-)
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from b2cal_assets.assets.calibration import calibration_asset
 from b2cal_assets.assets.cdst import cdst_asset
@@ -11,6 +9,8 @@ from b2cal_assets.assets.published import published_asset
 from b2cal_assets.assets.validation import validation_asset
 from b2cal_assets.campaign_plans import CampaignPlan
 
+AssetJob = UnresolvedAssetJobDefinition
+"""What ``define_asset_job`` returns; it has no public name in Dagster."""
 CAMPAIGN_TAG = "b2cal/campaign"
 _PRIORITY_TAG = "dagster/priority"
 

@@ -19,7 +19,7 @@ from b2cal_core.settings import CalibrationSettings, Catalogue
 _SCRIPT, _VALIDATION = "caf_", "val_"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CampaignPlan:
     """A campaign whose calibrations are known; ``scripts`` is the directory of the release's scripts."""
 

@@ -27,6 +27,8 @@ from sensors.gates import gates_sensor
 from sensors.new_runs import new_runs_sensor
 
 _LOG = logging.getLogger("b2cal")
+RECONSTRUCTION = "b2cal_detector.reconstruct_job"
+"""Entry point of the jobs that make cDST files."""
 _PRELOADED = ("b2cal_assets.definitions", "resources.caf.embedded", "resources.conditions.embedded", "scipy.optimize")
 """Loaded once into the server that steps are forked from; together they take seconds to import."""
 
@@ -43,10 +45,9 @@ class EmbeddedWorkshop(dg.ConfigurableResource[Workshop]):
 
 def embedded_workshop(home: Home, listener: CafObserver | None = None) -> Workshop:
     """The embedded adapters; ``listener`` hears what happens in long work."""
-    from b2cal_detector.cdst import ReferenceCdstProducer  # noqa: PLC0415
-
     from b2cal_caf.validation import run_validation_script  # noqa: PLC0415 (numerics load only where work is done)
     from resources.batch.local import LocalBatch  # noqa: PLC0415
+    from resources.caf.cdst import EmbeddedCdst  # noqa: PLC0415
     from resources.caf.embedded import EmbeddedCaf  # noqa: PLC0415
     from resources.conditions.embedded import EmbeddedConditionsDB  # noqa: PLC0415
     from resources.runs.embedded import EmbeddedRunRegistry  # noqa: PLC0415
@@ -65,7 +66,7 @@ def embedded_workshop(home: Home, listener: CafObserver | None = None) -> Worksh
         conditions=conditions,
         sign_offs=EmbeddedSignOffLog(home.registry_url),
         caf=lambda site: EmbeddedCaf(batch(site), conditions, home.cache),
-        cdst=lambda site: ReferenceCdstProducer(batch(site), conditions, home.cache),
+        cdst=lambda site: EmbeddedCdst(batch(site), conditions, RECONSTRUCTION),
         validate=run_validation_script,
         listener=listener or SilentObserver(),
     )
@@ -74,8 +75,10 @@ def embedded_workshop(home: Home, listener: CafObserver | None = None) -> Worksh
 def reference_plan() -> CampaignPlan:
     """The campaign of the reference detector, as it is packaged."""
     package = Path(str(packaged_files.files("b2cal_detector")))
-    campaign: Campaign = parse_campaign((package / "campaign.yaml").read_text(), str(package / "campaign.yaml"))
-    catalogue = Catalogue.from_json(json.loads((package / "catalogue.json").read_text()))
+    campaign: Campaign = parse_campaign(
+        (package / "campaign.yaml").read_text(encoding="utf-8"), str(package / "campaign.yaml")
+    )
+    catalogue = Catalogue.from_json(json.loads((package / "catalogue.json").read_text(encoding="utf-8")))
     return CampaignPlan(campaign, catalogue, package / "scripts").checked()
 
 

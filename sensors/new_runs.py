@@ -3,6 +3,7 @@
 The book of buckets is the truth; every tick adds to Dagster what it lacks, wherever the one before died.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 
 import dagster as dg
@@ -20,16 +21,20 @@ from b2cal_core.ranges import IoV
 from b2cal_core.runs import RunRecord
 from sensors.dagster_runs import runs_of_bucket
 
-PAGE = 500
-PAGES_PER_TICK = 4
-"""A tick has a minute; what is left is taken by the next one."""
+PAGE = 100
+INTAKE_SECONDS = 20.0
+"""A tick has a minute; the pages that are left when this has passed are taken by the next one."""
 _CLOSED_BY = "sensor:new_runs"
 
 
 def new_runs_sensor(
-    plans: Sequence[CampaignPlan], jobs: Sequence[AssetJob], *, seconds: int = 30
+    plans: Sequence[CampaignPlan],
+    jobs: Sequence[AssetJob],
+    *,
+    seconds: int = 30,
+    intake_seconds: float = INTAKE_SECONDS,
 ) -> dg.SensorDefinition:
-    """The sensor over all campaigns; ``seconds`` lie between its ticks."""
+    """The sensor over all campaigns; ``seconds`` lie between ticks, ``intake_seconds`` at most go into new runs."""
 
     @dg.sensor(
         name="new_runs",
@@ -42,7 +47,7 @@ def new_runs_sensor(
         context: dg.SensorEvaluationContext, workshop: dg.ResourceParam[Workshop]
     ) -> dg.SensorResult | dg.SkipReason:
         try:
-            cursor, count = _take_in(context.instance, workshop.runs, int(context.cursor or 0))
+            cursor, count = _take_in(context.instance, workshop.runs, int(context.cursor or 0), seconds=intake_seconds)
             booked = {plan: _buckets(plan, workshop) for plan in plans}
         except BackendError as error:
             return dg.SkipReason(f"the run registry could not be asked, which the next tick does again: {error}")
@@ -59,21 +64,20 @@ def new_runs_sensor(
     return new_runs
 
 
-def _take_in(instance: dg.DagsterInstance, registry: RunRegistry, cursor: int) -> tuple[int, int]:
+def _take_in(instance: dg.DagsterInstance, registry: RunRegistry, cursor: int, *, seconds: float) -> tuple[int, int]:
     """Register changed runs with Dagster, page by page; the new cursor and how many runs there were.
 
     Runs are reported before the cursor moves: a tick that dies in between reports some of them twice, and loses none.
     """
-    count = 0
-    for _ in range(PAGES_PER_TICK):
+    count, end = 0, time.monotonic() + seconds
+    while True:
         records, cursor = registry.changes(cursor, PAGE)
         instance.add_dynamic_partitions(str(RUNS.name), [run_key(record.run) for record in records])
         for materialization in run_materializations(records):
             instance.report_runless_asset_event(materialization)
         count += len(records)
-        if len(records) < PAGE:
-            break
-    return cursor, count
+        if len(records) < PAGE or time.monotonic() >= end:
+            return cursor, count
 
 
 def _buckets(plan: CampaignPlan, workshop: Workshop) -> tuple[Bucket, ...]:
