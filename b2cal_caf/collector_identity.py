@@ -38,7 +38,7 @@ def describe(collector: Collector) -> dict[str, Any]:
     module = sys.modules[kind.__module__]
     script = str(_file_of(module)) if is_script(kind.__module__) or kind.__module__ == "__main__" else None
     described = {"module": kind.__module__, "script": script, "class": kind.__qualname__, "fields": _fields(collector)}
-    if _revive_fields(kind, described["fields"]) != collector:
+    if _fields(_revive_fields(kind, described["fields"])) != described["fields"]:
         msg = (
             f"the fields of collector {kind.__qualname__} do not survive JSON: {described['fields']}; use plainer types"
         )
@@ -114,7 +114,7 @@ def _fields(collector: Collector) -> Any:  # noqa: ANN401 (JSON)
         msg = f"collector {kind.__qualname__} must be a frozen dataclass, so that its configuration can be written down"
         raise ConfigurationError(msg)
     try:
-        return TypeAdapter(kind).dump_python(collector, mode="json")
+        return TypeAdapter(kind).dump_python(collector, mode="json", warnings="none")
     except (PydanticSchemaGenerationError, PydanticUserError, PydanticSerializationError, NameError) as error:
         msg = f"the fields of collector {kind.__qualname__} cannot be written as JSON: {error}"
         raise ConfigurationError(msg) from error

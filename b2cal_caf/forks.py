@@ -7,6 +7,7 @@ its parent, so that nothing is left running when the platform is killed.
 import contextlib
 import ctypes
 import functools
+import gc
 import os
 import select
 import signal
@@ -140,6 +141,7 @@ def _live(
     """The whole life of a child; it never returns."""
     code = 1
     try:
+        gc.freeze()  # what is inherited is nobody's garbage here; looking through it would copy every page
         os.setpgid(0, 0)
         _die_with(parent)
         _forget_signal_handlers()

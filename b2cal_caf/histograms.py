@@ -19,16 +19,19 @@ def is_hist(value: object) -> bool:
 
 def columns_of_hist(histogram: Any) -> dict[str, np.ndarray]:  # noqa: ANN401 (any histogram)
     """One column per number kept in a bin, flow bins included, in C order."""
-    storage = _serialised(histogram)["storage"]
-    return {key: np.ascontiguousarray(values).ravel() for key, values in storage.items() if key != "type"}
+    bins = np.asarray(histogram.view(flow=True))
+    names = bins.dtype.names
+    parts = {"value": bins} if names is None else {name.strip("_"): bins[name] for name in names}
+    return {name: np.ascontiguousarray(values).ravel() for name, values in parts.items()}
 
 
 def layout_of(histogram: Any) -> dict[str, Any]:  # noqa: ANN401 (any histogram)
     """Axes, kind of storage and names, as JSON holds them."""
-    plain = _serialised(histogram)
-    columns = {key: values for key, values in plain["storage"].items() if key != "type"}
-    shape = list(next(iter(columns.values())).shape)
-    return {**plain, "storage": {"type": plain["storage"]["type"]}, "shape": shape} | {"axes": _jsonable(plain["axes"])}
+    from boost_histogram.serialization import to_uhi  # noqa: PLC0415 (only calibrations with histograms need it)
+
+    layout = dict(to_uhi(histogram.copy().reset()))
+    shapes = {key: np.shape(value) for key, value in layout["storage"].items() if key != "type"}
+    return _jsonable(layout) | {"storage": {"type": layout["storage"]["type"], "shapes": shapes}}
 
 
 def hist_of_columns(columns: dict[str, np.ndarray], layout: dict[str, Any]) -> "Hist[Any]":
@@ -36,16 +39,15 @@ def hist_of_columns(columns: dict[str, np.ndarray], layout: dict[str, Any]) -> "
     import hist  # noqa: PLC0415 (only calibrations with histograms need it)
     from boost_histogram.serialization import from_uhi  # noqa: PLC0415 (see above)
 
-    shape = tuple(layout["shape"])
-    storage = layout["storage"] | {key: values.reshape(shape) for key, values in columns.items()}
-    plain = {key: value for key, value in layout.items() if key != "shape"}
-    return hist.Hist(from_uhi({**plain, "storage": storage}))
-
-
-def _serialised(histogram: Any) -> dict[str, Any]:  # noqa: ANN401 (any histogram)
-    from boost_histogram.serialization import to_uhi  # noqa: PLC0415 (see above)
-
-    return dict(to_uhi(histogram))
+    arrays = {key: np.zeros(shape) for key, shape in layout["storage"]["shapes"].items()}
+    empty = from_uhi({**layout, "storage": {"type": layout["storage"]["type"], **arrays}})
+    histogram: Hist[Any] = hist.Hist(empty)
+    bins: Any = np.asarray(histogram.view(flow=True))
+    if bins.dtype.names is None:
+        bins[...] = columns["value"].reshape(bins.shape)
+    for name in bins.dtype.names or ():
+        bins[name] = columns[name.strip("_")].reshape(bins.shape)
+    return histogram
 
 
 def _jsonable(value: Any) -> Any:  # noqa: ANN401 (whatever axes hold)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from b2cal_caf.atomic_files import copy_directory, read_json, write_json
+from b2cal_caf.atomic_files import DISK_FULL_ERRORS, copy_directory, read_json, write_json
 from b2cal_caf.calibration_run import CalibrationRun, Surroundings
 from b2cal_caf.checkpoints import CheckpointStore
 from b2cal_caf.collector_cache import CollectorCache
@@ -58,7 +58,10 @@ class Runner:
             if done is not None:
                 observer.log(f"everything in {layout.directory} was done before, with the same inputs")
                 return done
-            return self._work(request, layout, identity, observer)
+            try:
+                return self._work(request, layout, identity, observer)
+            except OSError as error:
+                raise _in_words(error, layout) from error
 
     def _work(self, request: CafRequest, layout: RequestLayout, identity: str, observer: CafObserver) -> CafResult:
         _make_room(layout, identity, observer)
@@ -114,6 +117,18 @@ class Runner:
         if self.cancelled.is_set():
             msg = "the calibration was cancelled; asking again resumes it"
             raise BackendError(msg, transient=False)
+
+
+def _in_words(error: OSError, layout: RequestLayout) -> BackendError:
+    """What the system said while the request's own files were written."""
+    if error.errno in DISK_FULL_ERRORS:
+        msg = (
+            f"no room left on the disk of {error.filename or layout.directory}; make room there and run again, "
+            "what was finished is kept"
+        )
+        return BackendError(msg, transient=False)
+    msg = f"the files of the request in {layout.directory} cannot be used: {error}; mend it and run again"
+    return BackendError(msg, transient=True)
 
 
 def _step(run: CalibrationRun, runs: Mapping[str, CalibrationRun], states: Mapping[str, JobState]) -> bool:

@@ -2,7 +2,8 @@
 
 The entry point of the jobs is named by the deployment. It is called with the job's directory, in which
 ``cdst_job.json`` holds ``input``, ``output``, ``exp``, ``run``, ``tag`` and ``databases`` (directories, the first has
-the highest priority); when its module has ``READS``, only payloads of these names matter. Beside every cDST file lies a record, ``.<name>.json``, of what it was made from.
+the highest priority); when its module has ``READS``, only payloads of these names matter. Beside every cDST file lies a
+record, ``.<name>.json``, of what it was made from.
 """
 
 import hashlib

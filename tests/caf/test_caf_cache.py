@@ -1,0 +1,110 @@
+"""Collected once: what is found in the cache, and what is not."""
+
+from pathlib import Path
+
+from caf_workbench import SCRIPT, Workbench, contents, values
+
+from b2cal_core.ranges import ExpRun, IoV
+
+RUNS = [(7, run, 10) for run in range(1, 9)]
+
+
+def test_another_request_over_the_same_data_collects_nothing(bench: Workbench) -> None:
+    inputs = bench.files(RUNS)
+    one = bench.run(bench.request(inputs, name="one"))
+    two = bench.run(bench.request(inputs, name="two"))
+    assert (two.collected.jobs, two.collected.cached) == (0, 8)
+    assert two.collected.events == one.collected.events
+    assert contents(two.databases["first"]) == contents(one.databases["first"])
+    assert len(bench.done()) == 8
+
+
+def test_a_cached_output_is_shared_not_copied(bench: Workbench) -> None:
+    inputs = bench.files(RUNS[:1])
+    for name in ("one", "two"):
+        bench.run(bench.request(inputs, name=name))
+    outputs = [path for path in bench.place.rglob("CollectorOutput.root") if path.is_file()]
+    assert len({path.stat().st_ino for path in outputs}) == 1
+
+
+def test_only_a_new_file_is_collected_though_the_split_changes(bench: Workbench) -> None:
+    inputs = bench.files(RUNS)
+    bench.run(bench.request(inputs[:7], name="one", max_jobs=3))
+    two = bench.run(bench.request(inputs, name="two", max_jobs=3))
+    assert (two.collected.jobs, two.collected.cached) == (1, 3)
+    assert len(bench.done()) == 8
+    assert values(two.databases["first"], "Mean", "events") == {(7, 1, 7, 8): 80.0}
+
+
+def test_when_a_run_is_taken_away_only_its_sub_job_is_redone(bench: Workbench) -> None:
+    inputs = bench.files(RUNS)
+    bench.run(bench.request(inputs, name="one", max_files_per_job=2))
+    rest = [pair for pair in inputs if pair[1] != ExpRun(7, 3)]
+    two = bench.run(bench.request(rest, name="two", max_files_per_job=2))
+    assert (two.collected.jobs, two.collected.cached) == (1, 3)
+    assert bench.done()[8:] == ["e7r4.root"]
+    assert values(two.databases["first"], "Mean", "events") == {(7, 1, 7, 8): 70.0}
+
+
+def test_a_changed_file_is_collected_again(bench: Workbench) -> None:
+    inputs = bench.files(RUNS)
+    bench.run(bench.request(inputs, name="one"))
+    bench.file("data/e7r5.root", 11)
+    two = bench.run(bench.request(inputs, name="two"))
+    assert (two.collected.jobs, two.collected.cached) == (1, 7)
+
+
+def test_another_configuration_of_the_collector_is_another_thing(bench: Workbench) -> None:
+    inputs = bench.files(RUNS)
+    bench.run(bench.request(inputs, name="one"))
+    two = bench.run(bench.request(inputs, name="two", collector={"scale": 2.0}))
+    assert (two.collected.jobs, two.collected.cached) == (8, 0)
+
+
+def test_changed_source_of_the_collector_is_another_thing_and_so_is_what_it_leans_on(bench: Workbench) -> None:
+    inputs = bench.files(RUNS[:2])
+    script = bench.place / "caf_copy.py"
+    script.write_text(SCRIPT.read_text())
+    bench.run(bench.request(inputs, name="one", script=script))
+    script.write_text(SCRIPT.read_text() + "\nNEW = 1\n")
+    two = bench.run(bench.request(inputs, name="two", script=script))
+    assert (two.collected.jobs, two.collected.cached) == (2, 0)
+
+
+def test_only_runs_whose_constants_changed_are_collected_again(bench: Workbench) -> None:
+    inputs = bench.files(RUNS)
+    before = bench.constants("before", {"Start": [(IoV(0, 0, -1, -1), 1.0)]})
+    after = bench.constants("after", {"Start": [(IoV(0, 0, -1, -1), 1.0), (IoV(7, 3, 7, 4), 2.0)]})
+    collector = {"class": "CounterWithConstants"}
+    bench.run(bench.request(inputs, name="one", chain=(str(before),), collector=collector))
+    two = bench.run(bench.request(inputs, name="two", chain=(str(after),), collector=collector))
+    assert (two.collected.jobs, two.collected.cached) == (2, 6)
+    assert sorted(bench.done()[8:]) == ["e7r3.root", "e7r4.root"]
+
+
+def test_constants_it_does_not_read_do_not_matter(bench: Workbench) -> None:
+    inputs = bench.files(RUNS[:2])
+    chain = bench.constants("chain", {"Other": [(IoV(0, 0, -1, -1), 1.0)]})
+    bench.run(bench.request(inputs, name="one"))
+    two = bench.run(bench.request(inputs, name="two", chain=(str(chain),)))
+    assert two.collected.cached == 2
+
+
+def test_a_damaged_or_cleared_cache_is_no_obstacle(bench: Workbench) -> None:
+    inputs = bench.files(RUNS[:3])
+    bench.run(bench.request(inputs, name="one", max_files_per_job=1))
+    outputs = sorted((bench.place / "cache").glob("*/*.root"))
+    outputs[0].unlink()
+    damaged = outputs[1].read_bytes()[:100]
+    outputs[1].unlink()
+    outputs[1].write_bytes(damaged)
+    two = bench.run(bench.request(inputs, name="two", max_files_per_job=1))
+    assert two.ok
+    assert (two.collected.jobs, two.collected.cached) == (2, 1)
+
+
+def test_empty_files_are_looked_at_once(bench: Workbench) -> None:
+    inputs = [*bench.files(RUNS[:1]), (bench.file("data/empty.root", 0), ExpRun(7, 9))]
+    for name in ("one", "two"):
+        result = bench.run(bench.request(inputs, name=name))
+        assert [Path(file).name for file in result.collected.rejected] == ["empty.root"]

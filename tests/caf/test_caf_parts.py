@@ -1,0 +1,217 @@
+"""The small parts of the CAF, each for itself."""
+
+import sys
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from b2cal_caf.atomic_files import read_json, share_file, write_atomically, write_json
+from b2cal_caf.calibration import Collection, Collector, DummyCollector
+from b2cal_caf.checkpoints import CalibrationRow, CheckpointStore, caf_status
+from b2cal_caf.collect_job import main
+from b2cal_caf.collector_identity import code_hash, describe, revive
+from b2cal_caf.conditions import ChainReader
+from b2cal_caf.job_failures import Cause, cause_of, failing_lines
+from b2cal_caf.machine import TRANSITIONS, State, Trigger, after
+from b2cal_caf.scripts import load_script
+from b2cal_caf.splitting import split, split_by_files, split_by_jobs
+from b2cal_core.errors import ConfigurationError, DataError
+from b2cal_core.jobs import JobState, JobStatus
+from b2cal_core.ranges import ExpRun, IoV
+
+
+class TestSplitting:
+    def test_eleven_files_in_four_jobs_are_three_three_three_two(self) -> None:
+        assert [len(group) for group in split_by_jobs(range(11), 4)] == [3, 3, 3, 2]
+
+    def test_files_per_job_are_consecutive(self) -> None:
+        assert split_by_files(range(5), 2) == [(0, 1), (2, 3), (4,)]
+
+    @given(files=st.integers(0, 300), most=st.integers(1, 50))
+    def test_every_file_is_in_one_group_in_order_and_groups_differ_by_one_at_most(self, files: int, most: int) -> None:
+        groups = split_by_jobs(range(files), most)
+        assert [file for group in groups for file in group] == list(range(files))
+        assert len(groups) == min(files, most)
+        assert max(map(len, groups), default=0) - min(map(len, groups), default=0) <= 1
+
+    def test_by_default_there_are_at_most_a_thousand(self) -> None:
+        assert len(split(range(2500), max_files_per_job=None, max_jobs=None)) == 1000
+
+    def test_nonsense_is_refused(self) -> None:
+        with pytest.raises(ConfigurationError, match="at least 1"):
+            split([1], max_files_per_job=0, max_jobs=None)
+        with pytest.raises(ConfigurationError, match="not by both"):
+            Collection(DummyCollector(), {}, max_files_per_job=1, max_jobs=1)
+
+
+class TestMachine:
+    def test_every_state_but_the_last_ones_has_a_way_on(self) -> None:
+        assert {state for _, state in TRANSITIONS} == {state for state in State if not state.is_terminal}
+
+    def test_work_can_be_taken_up_from_three_states(self) -> None:
+        assert {state for state in State if state.is_checkpoint} == {
+            State.init,
+            State.collector_completed,
+            State.completed,
+        }
+
+    def test_a_trigger_out_of_place_is_refused(self) -> None:
+        assert after(State.init, Trigger.submit_collector) is State.running_collector
+        with pytest.raises(ValueError, match="state completed cannot iterate"):
+            after(State.completed, Trigger.iterate)
+
+
+class TestCheckpoints:
+    def test_rows_are_read_back_in_order_and_replaced(self, tmp_path: Path) -> None:
+        store = CheckpointStore(tmp_path / "calibration_results" / "caf_state.db")
+        store.write(CalibrationRow("b", State.init, State.init, 0))
+        store.write(CalibrationRow("a", State.init, State.init, 0))
+        store.write(CalibrationRow("b", State.failed, State.collector_completed, 2))
+        expected = (
+            CalibrationRow("b", State.failed, State.collector_completed, 2),
+            CalibrationRow("a", State.init, State.init, 0),
+        )
+        assert store.rows() == caf_status(tmp_path) == caf_status(tmp_path / "calibration_results") == expected
+
+    def test_jobs_are_remembered_and_forgotten_by_directory(self, tmp_path: Path) -> None:
+        store = CheckpointStore(tmp_path / "caf_state.db")
+        store.write_jobs([(Path("/x/a/0"), 1, "id1"), (Path("/x/ab/0"), 0, "id2")])
+        store.write_jobs([(Path("/x/a/0"), 2, "id3")])
+        assert store.jobs(Path("/x/a")) == {Path("/x/a/0"): (2, "id3")}
+        store.forget_jobs(Path("/x/a"))
+        assert store.jobs(Path("/x")) == {Path("/x/ab/0"): (0, "id2")}
+
+    def test_a_directory_without_checkpoints_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="is it the working directory"):
+            caf_status(tmp_path)
+
+
+class TestJobFailures:
+    @pytest.mark.parametrize(
+        ("state", "cause"),
+        [
+            (JobState(JobStatus.failed, exit_code=1), Cause.collector),
+            (JobState(JobStatus.failed, signal=9), Cause.killed),
+            (JobState(JobStatus.failed, exit_code=137), Cause.killed),
+            (JobState(JobStatus.failed), Cause.lost),
+            (JobState(JobStatus.failed, exit_code=74), Cause.disk_full),
+        ],
+    )
+    def test_the_cause_is_told_by_exit_code_and_signal(self, state: JobState, cause: Cause) -> None:
+        assert cause_of(state) is cause
+
+    @pytest.mark.parametrize(
+        ("log", "lines"),
+        [
+            ("Traceback (most recent call last):\n  File x\n    y\nValueError: no\n", "ValueError: no"),
+            (
+                "a warning\nTraceback (most recent call last):\n  File x\na.b.Error: no\nwhile reading\n",
+                "a.b.Error: no while reading",
+            ),
+            ("one\ntwo\nthree\nfour\n", "two three four"),
+            ("", ""),
+        ],
+    )
+    def test_the_exception_is_found_in_the_log(self, tmp_path: Path, log: str, lines: str) -> None:
+        (tmp_path / "stderr").write_text(log)
+        assert failing_lines(tmp_path / "stderr") == lines
+
+    def test_no_log_says_nothing(self, tmp_path: Path) -> None:
+        assert failing_lines(tmp_path / "none") == ""
+
+
+FIRST = ExpRun(3, 4)
+
+
+@dataclass(frozen=True)
+class Fields(Collector):
+    """With fields of many kinds."""
+
+    number: float = 1.5
+    names: tuple[str, ...] = ("a", "b")
+    first: ExpRun = FIRST
+    range: IoV | None = None
+    table: Path = Path("/somewhere")
+
+    def collect(self, file: Path, run: ExpRun, conditions: object) -> dict:
+        return {}
+
+
+class TestCollectorIdentity:
+    def test_a_collector_of_a_module_is_revived_with_all_its_fields(self) -> None:
+        collector = Fields(2.5, ("x",), ExpRun(1, 2), IoV(1, 0, 2, -1))
+        assert revive(describe(collector)) == collector
+
+    def test_a_collector_of_a_script_is_revived_from_the_script(self, tmp_path: Path) -> None:
+        script = tmp_path / "caf_x.py"
+        script.write_text(
+            "from dataclasses import dataclass\nfrom b2cal_caf.calibration import Collector\n"
+            "@dataclass(frozen=True, slots=True)\nclass C(Collector):\n    n: int = 1\n"
+            "    def collect(self, file, run, conditions):\n        return {}\n"
+        )
+        collector = load_script(script).C(5)
+        described = describe(collector)
+        assert described["script"] == str(script)
+        assert revive(described) == collector
+
+    def test_the_hash_follows_the_modules_a_class_leans_on(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.syspath_prepend(tmp_path)
+        (tmp_path / "leaned_on.py").write_text("FACTOR = 1\n\ndef f():\n    return FACTOR\n")
+        script = tmp_path / "caf_x.py"
+        script.write_text("from leaned_on import f\nimport numpy as np\nclass C:\n    pass\n")
+        before = code_hash(load_script(script).C)
+        assert code_hash(load_script(script).C) == before
+        (tmp_path / "leaned_on.py").write_text("FACTOR = 2\n\ndef f():\n    return FACTOR\n")
+        assert code_hash(load_script(script).C) != before
+        sys.modules.pop("leaned_on")
+
+    def test_a_class_inside_a_function_is_refused(self) -> None:
+        @dataclass(frozen=True)
+        class Local(Fields):
+            pass
+
+        with pytest.raises(ConfigurationError, match="top level"):
+            describe(Local())
+
+
+def test_a_file_is_shared_or_copied_and_replaces_what_was_there(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a", b"one")
+    share_file(tmp_path / "a", tmp_path / "sub" / "b")
+    share_file(tmp_path / "a", tmp_path / "sub" / "b")
+    assert (tmp_path / "sub" / "b").read_bytes() == b"one"
+    with pytest.raises(FileNotFoundError):
+        share_file(tmp_path / "none", tmp_path / "c")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "sub"]
+
+
+def test_json_that_is_none_reads_as_nothing(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"x": [1]})
+    assert read_json(tmp_path / "a.json") == {"x": [1]}
+    (tmp_path / "a.json").write_text("{")
+    assert read_json(tmp_path / "a.json") is None
+    assert read_json(tmp_path / "none.json") is None
+
+
+def test_a_payload_in_no_database_is_named_with_run_and_chain(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"CDCTimeZeros is not in the database chain for exp 7 run 3.*{tmp_path}"):
+        ChainReader([tmp_path]).columns("CDCTimeZeros", ExpRun(7, 3))
+
+
+def test_a_sub_job_directory_without_description_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no readable collector\.json"):
+        main([str(tmp_path)])
+    assert main([]) == 2
+
+
+def test_a_module_is_hashed_like_a_class(tmp_path: Path) -> None:
+    script = tmp_path / "caf_y.py"
+    script.write_text("x = 1\n")
+    module = load_script(script)
+    assert isinstance(module, types.ModuleType)
+    assert len(code_hash(module)) == 64
