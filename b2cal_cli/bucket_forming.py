@@ -1,15 +1,14 @@
 """Forming buckets from the command line: which runs wait, and closing a bucket by hand."""
 
 import getpass
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 
 from b2cal_core.buckets import Bucket, Formation, form_buckets
+from b2cal_core.buckets import close_by_hand as close_waiting
 from b2cal_core.campaigns import Campaign
 from b2cal_core.errors import ConfigurationError
 from b2cal_core.ports import CampaignStore
 from b2cal_core.ranges import ExpRun
-from b2cal_core.runs import RunRecord
 from resources.home import Home
 from resources.runs.embedded import EmbeddedRunRegistry
 
@@ -39,19 +38,14 @@ def close_by_hand(
     records = EmbeddedRunRegistry(home.registry_url).runs()
     taken = [r for r in records if campaign.takes(r.run) and (last is None or r.run <= last)]
     formation = form_buckets(taken, campaign.buckets, existing)
-    buckets = list(formation.closed)
-    if formation.waiting:
-        buckets.append(_remaining(formation.waiting, last))
+    buckets = [*formation.closed, *close_waiting(formation.waiting, campaign.buckets)]
     if not buckets:
         raise ConfigurationError(_nothing_to_close(campaign, existing, last))
-    buckets[-1] = replace(buckets[-1], label=label)
+    final = buckets.pop()
+    # The last run given need not have been taken, as long as it is one of the bucket's last experiment.
+    end = last if last is not None and last.exp == final.last.exp else final.last
+    buckets.append(Bucket(final.first, end, label))
     return tuple(store.add_bucket(campaign.name, bucket, closed_by=getpass.getuser()) for bucket in buckets)
-
-
-def _remaining(waiting: Sequence[RunRecord], last: ExpRun | None) -> Bucket:
-    """A bucket of the runs; up to ``last``, which need not have been taken, as long as it is in their experiment."""
-    end = waiting[-1].run
-    return Bucket(waiting[0].run, last if last is not None and last.exp == end.exp else end)
 
 
 def _nothing_to_close(campaign: Campaign, existing: tuple[Bucket, ...], last: ExpRun | None) -> str:

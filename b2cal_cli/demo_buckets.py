@@ -7,6 +7,7 @@ from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.workshop import Workshop
 from b2cal_cli.bucket_forming import close_by_hand, waiting_runs
 from b2cal_core.buckets import Bucket
+from b2cal_core.errors import BackendError
 from resources.home import Home
 from sensors.new_runs import new_runs_sensor
 
@@ -32,7 +33,11 @@ def _tick(plan: CampaignPlan, workshop: Workshop, instance: dg.DagsterInstance) 
     for _ in range(_LIMIT_OF_TICKS):
         before = _cursor(instance)
         with dg.build_sensor_context(instance=instance, cursor=before, resources={"workshop": workshop}) as context:
-            answer = sensor.evaluate_tick(context)
+            answer = sensor(context)
+        if isinstance(answer, dg.SkipReason):
+            raise BackendError(str(answer.skip_message), transient=True)
+        if not isinstance(answer, dg.SensorResult):
+            raise TypeError(f"the sensor answered with {answer!r}")
         for request in answer.dynamic_partitions_requests or ():
             instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
         instance.daemon_cursor_storage.set_cursor_values({_CURSOR: answer.cursor or ""})

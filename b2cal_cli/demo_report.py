@@ -10,12 +10,15 @@ from b2cal_cli.demo_closure import Closure
 from b2cal_cli.output import print_json, print_table, say
 from b2cal_core.errors import CalibrationError
 
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True, slots=True)
 class CalibrationReport:
-    """One calibration in one bucket; ``seconds`` is none when it was done by a former demo."""
+    """One calibration in one bucket; ``seconds`` is none when nothing was done for it now."""
 
     name: str
+    made: bool
     verdict: str | None
     seconds: float | None
     closures: tuple[Closure, ...]
@@ -28,7 +31,12 @@ class CalibrationReport:
 
 @dataclass(frozen=True, slots=True)
 class BucketReport:
-    """One bucket; ``worked`` is false when nothing was missing; ``problems`` say what failed or waits."""
+    """One bucket.
+
+    Attributes:
+        worked: false when nothing was missing.
+        problems: what failed; when nothing did, what is waited for.
+    """
 
     bucket: str
     calibrations: tuple[CalibrationReport, ...]
@@ -60,7 +68,8 @@ class DemoReport:
         sentences = []
         for bucket in self.buckets:
             sentences += [f"{bucket.bucket}: {problem}" for problem in bucket.problems]
-            sentences += [] if bucket.published else [f"{bucket.bucket} is not published"]
+            if not bucket.published:
+                sentences.append(f"{bucket.bucket} is not published")
             sentences += [
                 f"{bucket.bucket}: {calibration.name} does not agree with the truth"
                 for calibration in bucket.calibrations
@@ -116,7 +125,8 @@ def print_report(report: DemoReport, *, as_json: bool) -> None:
 
 
 def _rows(calibration: CalibrationReport) -> list[tuple[object, ...]]:
-    seconds = "before" if calibration.seconds is None else f"{calibration.seconds:.1f}"
+    before = "before" if calibration.made else "-"
+    seconds = before if calibration.seconds is None else f"{calibration.seconds:.1f}"
     own = (calibration.verdict or "-", seconds)
     if not calibration.closures:
         return [(calibration.name, *["-"] * 8, *own)]
@@ -132,12 +142,17 @@ def _cells(closure: Closure) -> tuple[object, ...]:
         f"{closure.name}.{closure.column}",
         closure.iovs,
         closure.constants,
-        f"{closure.fitted:.5g}",
-        f"{closure.true:.5g}",
+        _number(closure.fitted),
+        _number(closure.true),
         f"{closure.pull_mean:+.2f}",
         "" if closure.constants == 1 else f"{closure.pull_width:.2f}",
         "yes" if closure.closes else "NO",
     )
+
+
+def _number(value: float) -> str:
+    """Five digits; what is only the rest of a rounding is shown as 0."""
+    return f"{value if abs(value) > _ROUNDING else 0.0:.5g}"
 
 
 def _say_times(report: DemoReport) -> None:

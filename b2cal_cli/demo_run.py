@@ -142,26 +142,41 @@ class _Demo:
     ) -> BucketReport:
         ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=self._workshop.sign_offs)
         found = _closures(plan, bucket, self._workshop, seed=self._options.seed, records=records)
-        calibrations = []
-        for name in plan.calibrations:
-            payloads, verdict = ledger.payloads(name), ledger.verdict(name)
-            place = self._home.request(plan.name, bucket, calibration=name)
-            calibrations.append(
-                CalibrationReport(
-                    name=name,
-                    verdict=verdict.value if verdict else None,
-                    seconds=self._clock.calibrations.get((place.parent.name, place.name)),
-                    closures=tuple(c for key in (payloads.names if payloads else ()) for c in found.get(key, ())),
-                )
-            )
-        reasons = (*outcome.failed.values(), *(r for why in outcome.blocked.values() for r in why))
+        ordered = (*plan.raw_stage, *plan.cdst_stage)
         return BucketReport(
             bucket=bucket.key,
-            calibrations=tuple(calibrations),
+            calibrations=tuple(self._calibration(plan, bucket, name, ledger=ledger, found=found) for name in ordered),
             published=ledger.has(published_key(plan.name)),
             worked=outcome.dagster_run is not None,
-            problems=tuple(dict.fromkeys(reasons)),
+            problems=_problems(plan, outcome, ledger),
         )
+
+    def _calibration(
+        self,
+        plan: CampaignPlan,
+        bucket: Bucket,
+        name: str,
+        *,
+        ledger: BucketLedger,
+        found: Mapping[str, tuple[Closure, ...]],
+    ) -> CalibrationReport:
+        payloads, verdict = ledger.payloads(name), ledger.verdict(name)
+        place = self._home.request(plan.name, bucket, calibration=name)
+        return CalibrationReport(
+            name=name,
+            made=payloads is not None,
+            verdict=verdict.value if verdict else None,
+            seconds=self._clock.calibrations.get((place.parent.name, place.name)),
+            closures=tuple(closure for key in (payloads.names if payloads else ()) for closure in found.get(key, ())),
+        )
+
+
+def _problems(plan: CampaignPlan, outcome: BucketOutcome, ledger: BucketLedger) -> tuple[str, ...]:
+    """What failed, else the decisions people have to take, else whatever is waited for: causes before consequences."""
+    made = (name for name in plan.calibrations if ledger.payloads(name) is not None)
+    undecided = (reason for name in made for reason in ledger.reasons_against_signing_off(name))
+    waiting = (reason for reasons in outcome.blocked.values() for reason in reasons)
+    return tuple(outcome.failed.values()) or tuple(undecided) or tuple(dict.fromkeys(waiting))
 
 
 def _closures(
