@@ -60,10 +60,11 @@ RESIDUAL_MAKER = np.eye(CDC_LAYERS) - _BASIS @ TRACK_FIT
 def wire_angles(wires: np.ndarray) -> np.ndarray:
     """Azimuth of CDC wires; shape (tracks, layers), one wire of each layer per track."""
     number = wires.astype(np.float64) - CDC_FIRST_WIRE
-    return (number + 0.5 * (np.arange(CDC_LAYERS) % 2)) * (2 * np.pi / CDC_WIRES_PER_LAYER)
+    angles: np.ndarray = (number + 0.5 * (np.arange(CDC_LAYERS) % 2)) * (2 * np.pi / CDC_WIRES_PER_LAYER)
+    return angles
 
 
 def wrapped(angle: np.ndarray) -> np.ndarray:
     """The angle brought to the half-open interval from -pi to pi."""
-    turned: np.ndarray = (angle + np.pi) % (2 * np.pi)
-    return turned - np.pi
+    turned: np.ndarray = (angle + np.pi) % (2 * np.pi) - np.pi
+    return turned

@@ -1,8 +1,7 @@
 """The batch job that reconstructs one raw file.
 
-Its argument is a directory with ``job.json``: ``input`` and ``output`` files, ``exp``, ``run``, ``tag``, and
-``databases``, a list of testing payload storages of which the first that has a payload wins. The number of events goes
-to ``events.json``.
+Its argument is a directory with ``cdst_job.json``: ``input`` and ``output`` files, ``exp``, ``run``, ``tag``, and
+``databases``, a list of testing payload storages of which the first that has a payload wins.
 """
 
 import sys
@@ -10,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from b2cal_caf.atomic_files import read_json, write_json
+from b2cal_caf.atomic_files import read_json
 from b2cal_caf.conditions import ChainReader
 from b2cal_core.errors import ConfigurationError
 from b2cal_core.ranges import ExpRun
 from b2cal_detector.reconstruction import READS, reconstruct
+
+__all__ = ["READS", "main"]
 
 _KEYS = ("input", "output", "exp", "run", "tag", "databases")
 
@@ -22,10 +23,9 @@ _KEYS = ("input", "output", "exp", "run", "tag", "databases")
 def main(args: Sequence[str]) -> int:
     """Reconstruct what the job directory asks for; the exit code is 0."""
     directory = Path(args[0])
-    job = _read(directory / "job.json")
+    job = _read(directory / "cdst_job.json")
     conditions = ChainReader([Path(database) for database in job["databases"]], ("reconstruction", frozenset(READS)))
-    events = reconstruct(Path(job["input"]), Path(job["output"]), ExpRun(job["exp"], job["run"]), conditions)
-    write_json(directory / "events.json", {"events": events})
+    reconstruct(Path(job["input"]), Path(job["output"]), ExpRun(job["exp"], job["run"]), conditions)
     return 0
 
 

@@ -34,8 +34,8 @@ class Measurement:
     @property
     def value(self) -> np.ndarray:
         """The vector that fits best."""
-        covariance: np.ndarray = np.linalg.pinv(self.information, hermitian=True)
-        return covariance @ self.moment
+        value: np.ndarray = np.linalg.pinv(self.information, hermitian=True) @ self.moment
+        return value
 
     @property
     def chi_square(self) -> float:
