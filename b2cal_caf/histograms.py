@@ -31,7 +31,8 @@ def layout_of(histogram: Any) -> dict[str, Any]:  # noqa: ANN401 (any histogram)
 
     layout = dict(to_uhi(histogram.copy().reset()))
     shapes = {key: np.shape(value) for key, value in layout["storage"].items() if key != "type"}
-    return _jsonable(layout) | {"storage": {"type": layout["storage"]["type"], "shapes": shapes}}
+    plain: dict[str, Any] = _jsonable(layout)
+    return plain | {"storage": {"type": layout["storage"]["type"], "shapes": shapes}}
 
 
 def hist_of_columns(columns: dict[str, np.ndarray], layout: dict[str, Any]) -> "Hist[Any]":

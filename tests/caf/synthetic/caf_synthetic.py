@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,7 @@ class Counter(Collector):
     kills: tuple[str, ...] = ()
     kills_once: tuple[str, ...] = ()
     fills_disk: tuple[str, ...] = ()
+    waits_for: str = ""
 
     def collect(self, file: Path, run: ExpRun, conditions: ConditionsReader) -> dict:
         diary(f"collect {file.name}")
@@ -83,6 +85,8 @@ class Counter(Collector):
             if not marker.exists():
                 marker.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
+        while self.waits_for and not Path(self.waits_for).exists():
+            time.sleep(0.005)
         if file.name in self.fills_disk:
             raise OSError(28, "No space left on device")
 
