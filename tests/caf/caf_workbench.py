@@ -65,6 +65,18 @@ class Workbench:
         """One file per (exp, run, events); the values are their numbers, times the run."""
         return tuple((self.file(f"{folder}/e{e}r{r}.root", n, factor=r), ExpRun(e, r)) for e, r, n in runs)
 
+    def kept_files(self, runs: Iterable[tuple[int, int, int]]) -> tuple[tuple[Path, ExpRun], ...]:
+        """Like ``files``; what was made before is not written again."""
+        return tuple(
+            pair
+            for e, r, n in runs
+            for pair in (
+                [(self.place / f"data/e{e}r{r}.root", ExpRun(e, r))]
+                if (self.place / f"data/e{e}r{r}.root").exists()
+                else self.files([(e, r, n)])
+            )
+        )
+
     def file(self, name: str, events: int, factor: float = 1.0) -> Path:
         path = self.place / name
         path.parent.mkdir(parents=True, exist_ok=True)

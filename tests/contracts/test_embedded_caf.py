@@ -10,7 +10,6 @@ from caf_contract import CafContract
 from caf_workbench import Workbench
 
 from b2cal_core.ports import Caf, CafRequest
-from b2cal_core.ranges import ExpRun
 from resources.batch.local import LocalBatch
 from resources.caf.embedded import EmbeddedCaf
 
@@ -27,10 +26,7 @@ class TestEmbeddedCaf(CafContract):
 
     def request(self, tmp_path: Path, **config: Any) -> CafRequest:
         bench = Workbench(tmp_path)
-        data = tmp_path / "data"
-        if not data.exists():
-            bench.files(RUNS)
-        return bench.request([(data / f"e{e}r{r}.root", ExpRun(e, r)) for e, r, _ in RUNS], **config)
+        return bench.request(bench.kept_files(RUNS), **config)
 
     def good(self, tmp_path: Path) -> CafRequest:
         return self.request(tmp_path)
