@@ -65,9 +65,9 @@ class Collector(ABC):
 
     def count(self, file: Path) -> int:
         """Entries of the file's ``tree``; 0 excludes it before splitting."""
-        import uproot  # noqa: PLC0415 (scripts are listed and checked without it)
+        from b2cal_caf.root_files import open_root  # noqa: PLC0415 (scripts are listed and checked without uproot)
 
-        with uproot.open(file) as root:
+        with open_root(file) as root:
             return int(root["tree"].num_entries)
 
 

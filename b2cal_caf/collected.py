@@ -18,7 +18,7 @@ import uproot
 from b2cal_caf.atomic_files import write_atomically
 from b2cal_caf.calibration import Collectable, CollectedData, Columns, Sums, Table
 from b2cal_caf.histograms import columns_of_hist, hist_of_columns, is_hist, layout_of
-from b2cal_caf.root_files import root_bytes
+from b2cal_caf.root_files import open_root, root_bytes
 from b2cal_core.errors import ConfigurationError, DataError
 from b2cal_core.ranges import ExpRun
 
@@ -167,7 +167,7 @@ class _Store:
         """The rows of a part; whole trees are kept in memory while there is room for them."""
         key = part.file, name
         if key not in self.rows:
-            with uproot.open(part.file, object_cache=None, array_cache=None) as root:
+            with open_root(part.file) as root:
                 self.rows[key] = root[name].arrays(library="np")
             while len(self.rows) > 1 and sum(_bytes(columns) for columns in self.rows.values()) > _KEPT_BYTES:
                 self.rows.popitem(last=False)
@@ -247,7 +247,7 @@ class CollectorFiles(CollectedData):
 def read_index(file: Path) -> dict[str, Any]:
     """What the collector file says of itself; ``DataError`` when it is damaged or of another format."""
     try:
-        with uproot.open(file, object_cache=None, array_cache=None) as root:
+        with open_root(file) as root:
             index: dict[str, Any] = json.loads(str(root[_INDEX]))
     except (OSError, KeyError, ValueError, uproot.DeserializationError) as error:
         msg = f"collector output {file} cannot be read: {error}; remove it and run the calibration again"

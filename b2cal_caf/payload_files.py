@@ -12,7 +12,7 @@ import numpy as np
 import uproot
 
 from b2cal_caf.atomic_files import write_atomically
-from b2cal_caf.root_files import root_bytes, root_damage
+from b2cal_caf.root_files import open_root, root_bytes, root_damage
 from b2cal_core.errors import DataError
 
 _COMPRESSION = uproot.ZSTD(3)
@@ -47,7 +47,7 @@ def read_payload(path: Path, name: str | None = None) -> dict[str, np.ndarray]:
         if damage is not None:
             msg = f"payload file {path} cannot be read: {damage}"
             raise DataError(msg)
-        with uproot.open(path, object_cache=None, array_cache=None) as root:
+        with open_root(path) as root:
             trees = root.keys(cycle=False, filter_classname="TTree")
             if len(trees) != 1 or (name is not None and trees != [name]):
                 wanted = f"one tree called {name}" if name else "exactly one tree"

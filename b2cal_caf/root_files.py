@@ -75,3 +75,8 @@ def root_damage(path: Path) -> str | None:
     (version,) = struct.unpack_from(">I", head, 4)
     (end,) = struct.unpack_from(">q" if version >= _LARGE_FILE else ">i", head, 12)
     return f"truncated, {size} of {end} bytes are there" if size < end else None
+
+
+def open_root(path: Path) -> Any:  # noqa: ANN401 (uproot has no types)
+    """The file opened for reading, without caches and without the threads that would make forking delicate."""
+    return uproot.open(path, handler=uproot.MemmapSource, object_cache=None, array_cache=None)

@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import uproot
-
 from b2cal_caf.atomic_files import read_json, write_json
 from b2cal_caf.collector_identity import code_hash
 from b2cal_caf.conditions import ChainContent
@@ -24,7 +22,7 @@ from b2cal_caf.constants import ConstantsSource
 from b2cal_caf.job_failures import Cause, cause_of, sentence
 from b2cal_caf.local_database import LocalDatabase
 from b2cal_caf.locks import request_lock
-from b2cal_caf.root_files import root_damage
+from b2cal_caf.root_files import open_root, root_damage
 from b2cal_core.errors import BackendError, DataError
 from b2cal_core.jobs import JobSpec, JobState, JobStatus
 from b2cal_core.ports import BatchBackend, CafObserver, CdstProducer, CdstRequest, CdstResult, ConditionsDB
@@ -247,7 +245,7 @@ def _twin(outputs: dict[Path, str], output: Path, file: DataFile) -> str | None:
 
 def _record(task: _Task) -> None:
     """Write down what was made; only then does the file count."""
-    with uproot.open(task.output, object_cache=None, array_cache=None) as root:
+    with open_root(task.output) as root:
         events = int(root["tree"].num_entries)
     content = task.output.read_bytes()
     checksum = hashlib.sha256(content).hexdigest()
