@@ -163,8 +163,14 @@ def cancel_dead_runs(instance: dg.DagsterInstance) -> tuple[str, ...]:
 
 def quiet_instance(dagster_home: Path) -> dg.DagsterInstance:
     """The Dagster instance of a home, for work in this process: what it prints stays on the screen."""
-    home = str(prepare_dagster_home(dagster_home))
-    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides={"compute_logs": _NO_CAPTURE}))
+    home = prepare_dagster_home(dagster_home)
+    events = {
+        "module": "b2cal_assets.event_storage",
+        "class": "KeptConnectionsEventLog",
+        "config": {"base_dir": str(home / "history" / "runs")},
+    }
+    overrides = {"compute_logs": _NO_CAPTURE, "event_log_storage": events}
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
 
 
 def _text(key: dg.AssetKey) -> str:
