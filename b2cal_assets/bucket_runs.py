@@ -11,6 +11,7 @@ import dagster as dg
 from dagster._core.instance.ref import InstanceRef  # the only way to override one part of an instance
 
 from b2cal_assets.asset_keys import Part, calibration_key, step_name
+from b2cal_assets.asset_specs import inputs_of
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.campaign_assets import bucket_job, bucket_job_name, campaign_assets, run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
@@ -38,7 +39,8 @@ class BucketOutcome:
     Attributes:
         done: made now, in order; ``found``: made before and left as they are.
         failed: step to the sentence that says why.
-        blocked: assets that wait, each with the reasons.
+        blocked: assets whose inputs are made and whose gate is shut, each with the reasons.
+        later: assets that come after something failed or blocked.
         dagster_run: the id of the Dagster run; ``None`` when there was nothing to do.
     """
 
@@ -46,6 +48,7 @@ class BucketOutcome:
     found: tuple[str, ...]
     failed: Mapping[str, str]
     blocked: Mapping[str, tuple[str, ...]]
+    later: tuple[str, ...] = ()
     dagster_run: str | None = None
 
     @property
@@ -126,15 +129,15 @@ class BucketRunner:
         made = {event.asset_key for event in result.get_asset_materialization_events()}
         failed = {str(event.step_key): _sentence(event) for event in result.all_events if event.is_step_failure}
         ledger, buckets = self._ledger(bucket), self._workshop.campaigns.buckets(self._plan.name)
-        left = [key for key in wanted if key not in made]
-        broken = {key for key in left if step_name(key) in failed}
-        blocked = {key: ledger.reasons_against(key, buckets) for key in left if key not in broken}
-        others = (f"what it needs failed: {', '.join(sorted(failed))}",) if failed else ("it was not reached",)
+        left = [key for key in wanted if key not in made and step_name(key) not in failed]
+        ready = [key for key in left if all(ledger.is_made(needed) for needed in inputs_of(self._plan, key))]
+        blocked = {key: ledger.reasons_against(key, buckets) for key in ready}
         return BucketOutcome(
             done=tuple(_text(key) for key in wanted if key in made),
             found=tuple(_text(key) for key in asked if key not in wanted),
             failed=failed,
-            blocked={_text(key): reasons or others for key, reasons in blocked.items()},
+            blocked={_text(key): reasons for key, reasons in blocked.items() if reasons},
+            later=tuple(_text(key) for key in left if not blocked.get(key)),
             dagster_run=result.run_id,
         )
 
