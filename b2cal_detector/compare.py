@@ -70,7 +70,7 @@ def run_weights(name: str, records: Iterable[RunRecord], iov: IoV) -> dict[ExpRu
         raise ConfigurationError(msg)
     tags = _TRACKS_PER_EVENT[name]
     return {
-        record.run: sum(record.events(tag) * each for tag, each in tags.items())
+        record.run: sum((record.events(tag) or record.events(tag, "cdst")) * each for tag, each in tags.items())
         for record in records
         if iov.contains(record.run) and is_selected(record.labels(), _USED)
     }

@@ -34,28 +34,47 @@ def write_events(path: Path, trees: Mapping[str, Mapping[str, np.ndarray]], orig
     write_atomically(path, root_bytes(fill, uproot.LZ4(1)))
 
 
-def read_tree(path: Path, name: str, columns: Iterable[str] | None = None) -> Columns:
-    """Columns of one tree, all of them by default; ``DataError`` when the file or the tree cannot be read."""
+def read_trees(
+    path: Path, columns: Mapping[str, Iterable[str] | None], *, optional: bool = False
+) -> dict[str, Columns]:
+    """Columns of some trees, for ``None`` all of a tree's.
+
+    Args:
+        path: the file.
+        columns: tree to the columns wanted of it.
+        optional: leave out trees that the file does not have.
+
+    Raises:
+        DataError: the file, a tree or a column cannot be read.
+    """
     try:
         damage = root_damage(path)
         if damage is not None:
             msg = f"event file {path} cannot be read: {damage}; copy it again"
             raise DataError(msg)
-        with uproot.open(path, object_cache=None, array_cache=None) as root:
-            tree = root[name]
-            return {key: tree[key].array(library="np") for key in (tree.keys() if columns is None else columns)}
+        with _opened(path) as root:
+            present = set(root.keys(cycle=False, recursive=False)) if optional else set(columns)
+            return {tree: _read(root[tree], wanted) for tree, wanted in columns.items() if tree in present}
     except (OSError, KeyError, ValueError, uproot.DeserializationError) as error:
-        msg = f"tree {name} of event file {path} cannot be read: {error}; copy the file again or leave its run out"
+        msg = f"event file {path} cannot be read: {error}; copy the file again or leave its run out"
         raise DataError(msg) from error
 
 
-def has_tree(path: Path, name: str) -> bool:
-    """Whether the file holds the tree."""
-    with uproot.open(path, object_cache=None, array_cache=None) as root:
-        return name in root
+def read_tree(path: Path, tree: str, columns: Iterable[str] | None = None) -> Columns:
+    """Columns of one tree, all of them by default; ``DataError`` when they cannot be read."""
+    return read_trees(path, {tree: columns})[tree]
+
+
+def _read(tree: Any, columns: Iterable[str] | None) -> Columns:  # noqa: ANN401 (uproot has no types)
+    return {key: tree[key].array(library="np") for key in (tree.keys() if columns is None else columns)}
+
+
+def _opened(path: Path) -> Any:  # noqa: ANN401 (uproot has no types)
+    """The file mapped into memory; uproot's own choice starts threads, which costs more than reading small files."""
+    return uproot.open(path, handler=uproot.MemmapSource, object_cache=None, array_cache=None)
 
 
 def origin_of(path: Path) -> str:
     """What the file says it was made from; nothing when it does not say."""
-    with uproot.open(path, object_cache=None, array_cache=None) as root:
+    with _opened(path) as root:
         return str(root[_ORIGIN]) if _ORIGIN in root else ""

@@ -53,8 +53,14 @@ TRACK_FIT = np.linalg.pinv(_BASIS)
 """Shape (3, layers): the least-squares (a, b, c) of side distances."""
 TRACK_COVARIANCE = np.linalg.inv(_BASIS.T @ _BASIS) * _HIT_RESOLUTION**2
 """Of (a, b, c), when every wire's time offset is known."""
-RESIDUAL_MAKER = np.eye(CDC_LAYERS) - _BASIS @ TRACK_FIT
-"""Shape (layers, layers), symmetric: side distances to their residuals."""
+FREEDOM = 1 - np.einsum("ij,ji->i", _BASIS, TRACK_FIT)
+"""Share of the variance of a hit in each layer that the fit of a parabola leaves in its residual."""
+
+
+def residuals(values: np.ndarray) -> np.ndarray:
+    """What no parabola can follow of side distances; shape (tracks, layers)."""
+    left: np.ndarray = values - (values @ TRACK_FIT.T) @ TRACK_BASIS.T
+    return left
 
 
 def wire_angles(wires: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from b2cal_caf.calibration import ConditionsReader
 from b2cal_core.ranges import ExpRun
 from b2cal_detector import geometry
-from b2cal_detector.event_files import EVENTS, has_tree, read_tree, write_events
+from b2cal_detector.event_files import EVENTS, read_trees, write_events
 from b2cal_detector.track_fit import CdcEvents
 
 Columns = Mapping[str, np.ndarray]
@@ -23,18 +23,12 @@ READS = ("CDCTimeZeros", "SVDTimeCalibrations")
 
 def reconstruct(source: Path, target: Path, run: ExpRun, conditions: ConditionsReader) -> int:
     """Write the cDST file of a raw file atomically; returns the number of events."""
-    events = read_tree(source, EVENTS)
-    trees: Trees = {EVENTS: dict(events)}
-    if has_tree(source, "tracks"):
-        trees |= reconstruct_tracks(
-            read_tree(source, "tracks"),
-            conditions.columns("CDCTimeZeros", run),
-            conditions.columns("SVDTimeCalibrations", run),
-        )
-    if has_tree(source, "ecl"):
-        trees["ecl"] = read_tree(source, "ecl")
+    trees = read_trees(source, {EVENTS: None, "tracks": None, "ecl": None}, optional=True)
+    if "tracks" in trees:
+        time_zeros, svd = (conditions.columns(name, run) for name in READS)
+        trees |= reconstruct_tracks(trees["tracks"], time_zeros, svd)
     write_events(target, trees, f"cdst of {source.name}")
-    return len(events["event"])
+    return len(trees[EVENTS]["event"])
 
 
 def reconstruct_tracks(raw: Columns, time_zeros: Columns, svd: Columns) -> Trees:

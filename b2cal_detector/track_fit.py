@@ -38,7 +38,7 @@ class CdcEvents:
 
     def event_times(self) -> "EventTimes":
         """The event times that fit best."""
-        left = self.side @ geometry.RESIDUAL_MAKER
+        left = geometry.residuals(self.side)
         count = int(self.owner.max(initial=-1)) + 1
         information = np.bincount(self.owner, np.einsum("ij,ij->i", left, self.side), count)
         moment = np.bincount(self.owner, np.einsum("ij,ij->i", left, self.position), count)
@@ -55,10 +55,10 @@ class CdcEvents:
 
     def time_residuals(self, times: "EventTimes") -> tuple[np.ndarray, np.ndarray]:
         """Residual of every hit (ns) and the share of its variance that the fit leaves, both (tracks, layers)."""
-        raw = self.position @ geometry.RESIDUAL_MAKER
+        raw = geometry.residuals(self.position)
         shift = times.left * (geometry.DRIFT_VELOCITY * times.value[self.owner])[:, None]
         residual = self.side * (raw - shift) / geometry.DRIFT_VELOCITY
-        freedom = np.diag(geometry.RESIDUAL_MAKER) - times.left**2 * times.spread[self.owner][:, None]
+        freedom = geometry.FREEDOM - times.left**2 * times.spread[self.owner][:, None]
         return residual, freedom
 
 

@@ -43,7 +43,7 @@ class DedxWireGainAlgorithm(Algorithm):
         min_wires: share of wires that must have enough hits, else there is not enough data.
     """
 
-    min_hits: int = 20
+    min_hits: int = 10
     min_wires: float = 0.9
 
     def calibrate(self, execution: Execution) -> AlgResult:

@@ -19,7 +19,7 @@ class EclEnergyAlgorithm(Algorithm):
     """
 
     payload: str
-    min_entries: int = 15
+    min_entries: int = 10
     min_crystals: float = 0.9
 
     def calibrate(self, execution: Execution) -> AlgResult:

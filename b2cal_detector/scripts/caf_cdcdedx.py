@@ -17,7 +17,7 @@ class Config(ExpertConfig):
     """Hits needed for the gain of a run and of a wire; ``min_wires``, the share of wires that must have them."""
 
     min_hits_per_run: Count = 20000
-    min_hits_per_wire: Count = 20
+    min_hits_per_wire: Count = 10
     min_wires: Share = 0.9
 
 

@@ -17,8 +17,8 @@ SAMPLES = {BHABHA: "ECLCrystalEnergyee5x5", GAMMA_GAMMA: "ECLCrystalEnergyGammaG
 class Config(ExpertConfig):
     """Clusters needed per crystal in either sample, and ``min_crystals``, the share of crystals that must have them."""
 
-    ee5x5_min_entries: Count = 15
-    gamma_gamma_min_entries: Count = 10
+    ee5x5_min_entries: Count = 10
+    gamma_gamma_min_entries: Count = 5
     min_crystals: Share = 0.9
 
 
