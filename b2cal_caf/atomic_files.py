@@ -24,9 +24,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 (whatever JSON can hold)
-    """Write the value as JSON, atomically, keys in the order given."""
-    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
+def write_json(path: Path, value: Any, *, for_people: bool = False) -> None:  # noqa: ANN401 (whatever JSON can hold)
+    """Write the value as JSON, atomically, keys in the order given; on many lines when people are to read it."""
+    write_atomically(path, (json.dumps(value, indent=1 if for_people else None) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 (whatever JSON can hold)
@@ -40,17 +40,15 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 (whatever JSON can hold)
 def share_file(source: Path, target: Path) -> None:
     """Make ``target`` the same file as ``source``: by a hard link where the disks allow it, else by a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.part")
-    part.unlink(missing_ok=True)
     try:
-        os.link(source, part)
+        os.link(source, target)
+    except FileExistsError:
+        target.unlink(missing_ok=True)
+        share_file(source, target)
     except FileNotFoundError:
         raise
     except OSError:
         write_atomically(target, source.read_bytes())
-        return
-    part.replace(target)
-    part.unlink(missing_ok=True)
 
 
 def copy_directory(source: Path, target: Path) -> None:

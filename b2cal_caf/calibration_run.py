@@ -294,8 +294,10 @@ class CalibrationRun:
         """Tell the observer the job counts, at most once a second unless something is at stake."""
         if self.collector is None:
             return
-        counts = self.collector.counts()
         now = time.monotonic()
-        if counts != self._told[1] and (always or now - self._told[0] >= _TELL_JOBS_SECONDS):
+        if not always and now - self._told[0] < _TELL_JOBS_SECONDS:
+            return
+        counts = self.collector.counts()
+        if counts != self._told[1]:
             self._told = now, counts
             self.around.observer.jobs(self.name, counts)

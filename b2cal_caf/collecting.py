@@ -158,10 +158,12 @@ class CollectorStep:
         """Take note of states of the batch system; returns whether anything changed."""
         changed = False
         for native_id, state in states.items():
+            if self._status.get(native_id) is state.status:
+                continue
             job = self._flying.get(native_id)
             if job is None:
                 continue
-            changed |= self._status.get(native_id) is not state.status
+            changed = True
             self._status[native_id] = state.status
             if state.status.is_final:
                 del self._flying[native_id]

@@ -59,7 +59,9 @@ class Child:
                 return
 
     def stop(self) -> int:
-        """End the process, kindly at first; returns when it is gone."""
+        """End the process, kindly at first, unless it has ended; returns its exit code when it is gone."""
+        if self.poll() is not None:
+            return self.poll() or 0
         self.kill(signal.SIGTERM)
         wait_for([self], _GRACE_SECONDS)
         if self.poll() is None:
@@ -145,9 +147,9 @@ def _live(
         os.setpgid(0, 0)
         _die_with(parent)
         _forget_signal_handlers()
-        _redirect(*outputs)
+        redirect_output(*outputs)
         os.chdir(directory)
-        code = _exit_code_of(work)
+        code = exit_code_of(work)
         sys.stdout.flush()
         sys.stderr.flush()
         finish(code)
@@ -157,7 +159,8 @@ def _live(
         os._exit(code)
 
 
-def _exit_code_of(work: Callable[[], int]) -> int:
+def exit_code_of(work: Callable[[], int]) -> int:
+    """Do the work; whatever leaves it is printed, and becomes an exit code."""
     try:
         return work()
     except SystemExit as leaving:
@@ -185,7 +188,7 @@ def _forget_signal_handlers() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _redirect(stdout: Path, stderr: Path) -> None:
+def redirect_output(stdout: Path, stderr: Path) -> None:
     """Let the file descriptors and Python's streams go to the files; the streams inherited may be anybody's."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
     for path, target in ((stdout, 1), (stderr, 2)):

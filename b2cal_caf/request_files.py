@@ -25,8 +25,8 @@ def write_request(layout: RequestLayout, request: CafRequest) -> None:
         "expert_config": dict(request.expert_config),
     }
     inputs = {name: [[str(path), [*run]] for path, run in pairs] for name, pairs in request.input_data.items()}
-    write_json(layout.config, config)
-    write_json(layout.input_data, inputs)
+    write_json(layout.config, config, for_people=True)
+    write_json(layout.input_data, inputs, for_people=True)
 
 
 def read_request(config_file: Path, input_file: Path, *, directory: Path, scripts: Path | None = None) -> CafRequest:

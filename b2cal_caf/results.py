@@ -30,7 +30,7 @@ def write_result(path: Path, result: CafResult, identity: str) -> None:
         "seconds": dict(result.seconds),
         "iterations": dict(result.iterations),
     }
-    write_json(path, content)
+    write_json(path, content, for_people=True)
 
 
 def read_result(path: Path, identity: str) -> CafResult | None:

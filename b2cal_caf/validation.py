@@ -55,7 +55,7 @@ def _run_in_child(request: ValidationRequest, config: Mapping[str, Any], identit
             sys.modules["matplotlib"].use(_BACKEND)
         figures = _judge(request, config)
         content = [asdict(figure) | {"verdict": figure.verdict.value} for figure in figures]
-        write_json(request.directory / FIGURES, {"identity": identity, "figures": content})
+        write_json(request.directory / FIGURES, {"identity": identity, "figures": content}, for_people=True)
         return 0
 
     child = start_child(work, directory=request.directory, stdout=log, stderr=log)

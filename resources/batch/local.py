@@ -1,4 +1,4 @@
-"""The batch system of one machine: every job is a forked, warm process, so many at a time.
+"""The batch system of one machine: jobs run in forked, warm processes, so many at a time.
 
 Whenever the backend is asked something it also starts what waits for a free place. Jobs die with the process that
 submitted them. An id holds the job's key and directory, so that any later process can judge the job by what lies there:
@@ -8,26 +8,28 @@ submitted them. An id holds the job's key and directory, so that any later proce
 import importlib
 import json
 import os
+import select
 import signal
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from b2cal_caf.atomic_files import read_json, write_atomically
-from b2cal_caf.forks import EXIT_DISK_FULL, Child, start_child, wait_for
+from b2cal_caf.forks import EXIT_DISK_FULL
 from b2cal_core.errors import BackendError, ConfigurationError
 from b2cal_core.jobs import JobSpec, JobState, JobStatus
 from b2cal_core.ports import BatchBackend
+from resources.batch.workers import EXIT_CODE, Worker, start_worker
 
-EXIT_CODE = "exit_code"
 RECORD = "job.json"
 _LOOK_ROUND_SECONDS = 0.5
 """How long a waiting thread may overlook a job that another thread or process has in hand."""
 _OPEN = frozenset({JobStatus.submitted, JobStatus.running})
+_FINAL = frozenset({JobStatus.completed, JobStatus.failed})
 _QUEUED = JobState(JobStatus.submitted)
 _INSTANCES: "weakref.WeakSet[LocalBatch]" = weakref.WeakSet()
 """All local batch systems of this process, so that each can tell of the jobs of the others."""
@@ -36,7 +38,7 @@ _INSTANCES: "weakref.WeakSet[LocalBatch]" = weakref.WeakSet()
 @dataclass(slots=True)
 class _Job:
     spec: JobSpec
-    child: Child | None = None
+    worker: Worker | None = None
     state: JobState = _QUEUED
 
 
@@ -57,6 +59,7 @@ class LocalBatch(BatchBackend):
         self._jobs: dict[str, _Job] = {}
         self._queue: deque[str] = deque()
         self._running: dict[str, _Job] = {}
+        self._idle: list[Worker] = []
         _INSTANCES.add(self)
 
     def submit(self, specs: Sequence[JobSpec]) -> tuple[str, ...]:
@@ -79,16 +82,13 @@ class LocalBatch(BatchBackend):
         deadline = time.monotonic() + timeout
         while True:
             states = self.poll(ids)
-            open_jobs = any(state.status in _OPEN for state in states.values())
+            kinds = {state.status for state in states.values()}
             left = deadline - time.monotonic()
-            if not open_jobs or left <= 0 or any(state.status.is_final for state in states.values()):
+            if not kinds & _OPEN or left <= 0 or kinds & _FINAL:
                 return states
             with self._lock:
-                children = [job.child for job in self._running.values() if job.child is not None]
-            if children:
-                wait_for(children, min(left, _LOOK_ROUND_SECONDS))
-            else:
-                time.sleep(min(left, _LOOK_ROUND_SECONDS))
+                lines = [job.worker.line for job in self._running.values() if job.worker is not None]
+            select.select(lines, [], [], min(left, _LOOK_ROUND_SECONDS))
 
     def cancel(self, ids: Sequence[str]) -> None:
         """Take the jobs from the queue, or end them with all they started."""
@@ -100,11 +100,11 @@ class LocalBatch(BatchBackend):
                     job.state = JobState(JobStatus.failed, reason="cancelled before it started")
             running = [(job_id, job) for job_id, job in doomed if job_id in self._running]
             for _, job in running:
-                if job.child is not None:
-                    job.child.kill(signal.SIGTERM)
+                if job.worker is not None:
+                    job.worker.child.kill(signal.SIGTERM)
             for job_id, job in running:
-                if job.child is not None:
-                    self._end(job_id, job.child.stop(), reason="cancelled")
+                if job.worker is not None:
+                    self._end(job_id, job.worker.stop(), reason="cancelled")
             self._advance()
 
     def _take(self, spec: JobSpec) -> str:
@@ -135,31 +135,42 @@ class LocalBatch(BatchBackend):
         self._queue.append(job_id)
 
     def _advance(self) -> None:
-        """Collect what ended and start what waits."""
+        """Collect what ended and start what waits; workers stay as long as there is work."""
         for job_id, job in list(self._running.items()):
-            code = job.child.poll() if job.child is not None else None
+            code = job.worker.poll() if job.worker is not None else None
             if code is not None:
                 self._end(job_id, code)
         while self._queue and len(self._running) < self.max_processes:
             self._start(self._queue.popleft())
+        if not self._running:
+            while self._idle:
+                self._idle.pop().retire()
 
     def _start(self, job_id: str) -> None:
         job = self._jobs[job_id]
-        directory = job.spec.directory
-        job.child = start_child(
-            _work_of(job.spec),
-            directory=directory,
-            stdout=directory / "stdout",
-            stderr=directory / "stderr",
-            finish=lambda code: write_atomically(directory / EXIT_CODE, f"{code}\n".encode()),
-        )
+        job.worker = self._worker()
+        job.worker.give(job.spec)
         job.state = JobState(JobStatus.running)
         self._running[job_id] = job
 
+    def _worker(self) -> Worker:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.is_alive:
+                return worker
+            worker.retire()
+        return start_worker()
+
     def _end(self, job_id: str, code: int, *, reason: str = "") -> None:
         job = self._running.pop(job_id)
+        if job.worker is not None:
+            if job.worker.is_alive:
+                self._idle.append(job.worker)
+            else:
+                job.worker.retire()
+            job.worker = None
         file = job.spec.directory / EXIT_CODE
-        if code < 0 and not file.exists():  # it could not write it itself
+        if not file.exists():  # it could not write it itself
             write_atomically(file, f"{code}\n".encode())
         state = _state_of_code(code)
         job.state = JobState(state.status, state.exit_code, state.signal, reason or state.reason)
@@ -178,14 +189,6 @@ def _check(spec: JobSpec) -> None:
     except ImportError as error:
         msg = f"module {spec.module} of job {spec.key} cannot be imported: {error}; install it where the platform runs"
         raise ConfigurationError(msg) from error
-
-
-def _work_of(spec: JobSpec) -> Callable[[], int]:
-    def work() -> int:
-        os.environ.update(spec.environment)
-        return int(importlib.import_module(spec.module).main(list(spec.args)) or 0)
-
-    return work
 
 
 def _state_of_code(code: int) -> JobState:

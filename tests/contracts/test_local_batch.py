@@ -107,6 +107,36 @@ class TestLocalBatch(BatchContract):
         assert (spec.directory / "seen").read_text() == "good day"
         assert "GREETING" not in os.environ
 
+    def test_jobs_one_after_another_in_one_process_do_not_see_each_other(self, tmp_path: Path) -> None:
+        (tmp_path / "modules" / "leaves_traces.py").write_text(
+            "import os, sys\nfrom pathlib import Path\n"
+            "def main(args):\n"
+            "    here = f'{os.getpid()} {os.environ.get(\"TRACE\")} {Path.cwd().name}'\n"
+            "    os.environ['TRACE'] = 'left'\n"
+            "    print(here)\n"
+        )
+        backend = LocalBatch(1)
+        specs = [JobSpec(name, tmp_path / "jobs" / name, "leaves_traces") for name in ("a", "b")]
+        assert [s.status for s in self.ended(backend, backend.submit(specs))] == [JobStatus.completed] * 2
+        seen = [(spec.directory / "stdout").read_text().split() for spec in specs]
+        assert seen[0][0] == seen[1][0]
+        assert [line[1:] for line in seen] == [["None", "a"], ["None", "b"]]
+
+    def test_a_job_that_leaves_the_process_at_once_is_judged_by_its_code(self, tmp_path: Path) -> None:
+        (tmp_path / "modules" / "leaves.py").write_text("import os\ndef main(args):\n    os._exit(int(args[0]))\n")
+        backend = LocalBatch(1)
+        specs = [JobSpec(code, tmp_path / "jobs" / code, "leaves", (code,)) for code in ("5", "0", "6")]
+        states = self.ended(backend, backend.submit(specs))
+        assert [state.exit_code for state in states] == [5, 0, 6]
+        assert [(spec.directory / "exit_code").read_text().strip() for spec in specs] == ["5", "0", "6"]
+
+    def test_no_process_is_left_when_there_is_no_work(self, tmp_path: Path) -> None:
+        backend = self.make(tmp_path)
+        self.ended(backend, backend.submit([self.spec(tmp_path) for _ in range(5)]))
+        backend.poll([])
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+
     def test_a_module_that_does_not_exist_is_refused_before_anything_is_submitted(self, tmp_path: Path) -> None:
         backend = LocalBatch(1)
         good = self.spec(tmp_path)
