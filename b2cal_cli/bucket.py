@@ -157,6 +157,7 @@ def _outcome_json(outcome: "BucketOutcome") -> dict[str, object]:
         "found": list(outcome.found),
         "failed": dict(outcome.failed),
         "blocked": {key: list(reasons) for key, reasons in outcome.blocked.items()},
+        "later": list(outcome.later),
         "dagster_run": outcome.dagster_run,
     }
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dagster as dg
 from filelock import FileLock, Timeout
@@ -27,9 +27,11 @@ from b2cal_core.errors import ConflictError
 from b2cal_core.runs import RunRecord
 from b2cal_detector.truth import Truth
 from resources.campaigns.files import FileCampaignStore
+from resources.conditions.embedded import EmbeddedConditionsDB
 from resources.home import Home
 
 _EXPERIMENT, _FIRST_RUN = 12, 1
+_STEPS_OF_PUBLISHING = frozenset({"open IoVs closed", "new IoVs created"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,9 @@ class _Demo:
         self._home, self._options = home, options
         self._clock = DemoClock()
         self._listener = ProgressListener(tell)
-        self._workshop = self._clock.watch(embedded_workshop(home, self._listener))
+        conditions = EmbeddedConditionsDB(home.conditions_dir, on_step=self._tell_published)
+        workshop = replace(embedded_workshop(home, self._listener), conditions=conditions)
+        self._workshop = self._clock.watch(workshop)
 
     def run(self) -> DemoReport:
         records, simulated = self._take_data()
@@ -115,6 +119,10 @@ class _Demo:
         self._workshop.runs.add(simulated.records)
         return simulated.records, simulated.made
 
+    def _tell_published(self, step: str) -> None:
+        if step in _STEPS_OF_PUBLISHING:
+            self._listener.line(f"publishing, {step}")
+
     def _tell_simulated(self, done: int, total: int) -> None:
         self._listener.line(f"simulating runs: {done} of {total} are there")
 
@@ -148,7 +156,7 @@ class _Demo:
             calibrations=tuple(self._calibration(plan, bucket, name, ledger=ledger, found=found) for name in ordered),
             published=ledger.has(published_key(plan.name)),
             worked=outcome.dagster_run is not None,
-            problems=_problems(plan, outcome, ledger),
+            problems=_problems(outcome),
         )
 
     def _calibration(
@@ -171,12 +179,10 @@ class _Demo:
         )
 
 
-def _problems(plan: CampaignPlan, outcome: BucketOutcome, ledger: BucketLedger) -> tuple[str, ...]:
-    """What failed, else the decisions people have to take, else whatever is waited for: causes before consequences."""
-    made = (name for name in plan.calibrations if ledger.payloads(name) is not None)
-    undecided = (reason for name in made for reason in ledger.reasons_against_signing_off(name))
+def _problems(outcome: BucketOutcome) -> tuple[str, ...]:
+    """What failed, and what is waited for; nothing that only comes later because of these."""
     waiting = (reason for reasons in outcome.blocked.values() for reason in reasons)
-    return tuple(outcome.failed.values()) or tuple(undecided) or tuple(dict.fromkeys(waiting))
+    return tuple(dict.fromkeys((*outcome.failed.values(), *waiting)))
 
 
 def _closures(
