@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import yaml
 
 from b2cal_caf.atomic_files import write_atomically
@@ -13,8 +14,15 @@ SETTINGS: dict[str, Any] = {
     # The gates sensor starts again what a dead worker left, and finished steps are kept.
     "run_monitoring": {"enabled": True, "start_timeout_seconds": 180, "max_resume_run_attempts": 0},
     "telemetry": {"enabled": False},
+    "nux": {"enabled": False},  # no advertisement over the first page
 }
 _HEADER = "# Written once by b2cal; change it as you like, it is not written again.\n"
+
+
+def make_storage(directory: Path) -> None:
+    """Make the tables of a Dagster home before two servers do so at the same time, which leaves them with warnings."""
+    with dg.DagsterInstance.from_config(str(prepare_dagster_home(directory))) as instance:
+        instance.get_runs_count()
 
 
 def prepare_dagster_home(directory: Path) -> Path:

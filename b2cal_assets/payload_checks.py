@@ -1,10 +1,12 @@
 """Checks on the payloads of one calibration and bucket. Every verdict is computed from the payloads themselves."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
+from dagster_shared.utils.warnings import PreviewWarning
 
 from b2cal_assets.asset_metadata import Row, round_for_people, table, threshold_text
 from b2cal_assets.drifts import drifts
@@ -25,9 +27,17 @@ DRIFT_THRESHOLD = Threshold(high_warn=10.0)
 """Of the median change; real detectors move, so a large one only warns unless the campaign says otherwise."""
 
 
-def check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    """The checks on the payloads of one calibration."""
-    return [dg.AssetCheckSpec(name, asset=key, description=text) for name, text in PAYLOAD_CHECKS.items()]
+def check_specs(key: dg.AssetKey, buckets: dg.PartitionsDefinition) -> list[dg.AssetCheckSpec]:
+    """The checks on the payloads of one calibration, judged for each bucket by itself."""
+    return [check_spec(name, key, buckets, description=text) for name, text in PAYLOAD_CHECKS.items()]
+
+
+def check_spec(name: str, key: dg.AssetKey, buckets: dg.PartitionsDefinition, *, description: str) -> dg.AssetCheckSpec:
+    """A check that is judged for each bucket by itself."""
+    with warnings.catch_warnings():
+        # Dagster calls this preview; without it a check would only tell of the bucket that was worked last.
+        warnings.simplefilter("ignore", PreviewWarning)
+        return dg.AssetCheckSpec(name, asset=key, description=description, partitions_def=buckets)
 
 
 def check_declared(key: dg.AssetKey, payloads: Sequence[LocalPayload], declared: Sequence[str]) -> dg.AssetCheckResult:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from b2cal_assets.instance_settings import prepare_dagster_home
+from b2cal_assets.instance_settings import make_storage
 from b2cal_cli.output import tell
 from b2cal_core.errors import BackendError, ConfigurationError
 from resources.home import HOME_VARIABLE, Home
@@ -51,6 +52,7 @@ def serve(home: Home, *, host: str, port: int) -> None:
         BackendError: one of the two did not start, or ended by itself.
     """
     _require_free(host, port)
+    make_storage(home.dagster_home)
     prepare_dagster_home(home.dagster_home)
     environment = {**os.environ, "DAGSTER_HOME": str(home.dagster_home), HOME_VARIABLE: str(home.path)}
     with _stopping_on_signals(), ExitStack() as stack:

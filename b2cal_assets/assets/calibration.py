@@ -39,7 +39,7 @@ def calibration_asset(plan: CampaignPlan, calibration: str) -> dg.AssetsDefiniti
     @dg.multi_asset(
         name=step_name(payloads_key),
         specs=_specs(plan, calibration),
-        check_specs=checks.check_specs(payloads_key),
+        check_specs=checks.check_specs(payloads_key, bucket_partitions(plan.name)),
         partitions_def=bucket_partitions(plan.name),
         can_subset=True,
     )

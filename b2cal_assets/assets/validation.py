@@ -17,7 +17,7 @@ from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.closed_gates import wait_at_gate
 from b2cal_assets.partitions import bucket_partitions
-from b2cal_assets.payload_checks import FIGURES
+from b2cal_assets.payload_checks import FIGURES, check_spec
 from b2cal_assets.sign_offs import decide_by_rule, sign_off_metadata, sign_off_version
 from b2cal_assets.step_errors import failing_in_words
 from b2cal_assets.workshop import Workshop
@@ -35,7 +35,12 @@ def validation_asset(plan: CampaignPlan, calibration: str) -> dg.AssetsDefinitio
         name=step_name(validation_key),
         specs=_specs(plan, calibration),
         check_specs=[
-            dg.AssetCheckSpec(FIGURES, asset=validation_key, description="Every figure of merit lies where it should.")
+            check_spec(
+                FIGURES,
+                validation_key,
+                bucket_partitions(plan.name),
+                description="Every figure of merit lies where it should.",
+            )
         ],
         partitions_def=bucket_partitions(plan.name),
         can_subset=True,
