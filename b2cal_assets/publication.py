@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from b2cal_assets.staging import content_hash, ensure_running, freeze, links_of
+from b2cal_core.buckets import Bucket
 from b2cal_core.errors import ConflictError, DataError, IntegrityError
 from b2cal_core.ports import ConditionsDB
 from b2cal_core.publishing import TagIov, UpdateMode, UpdatePlan, UpdateRefused
-from b2cal_core.ranges import ExpRun, IoV
+from b2cal_core.ranges import ExpRun, IoV, IoVSet
 
 _ATTEMPTS = 5
 
@@ -23,16 +24,9 @@ class Publication:
 
 
 def publish(
-    conditions: ConditionsDB,
-    staging: str,
-    target: str,
-    *,
-    first_run: ExpRun,
-    mode: UpdateMode,
-    author: str,
-    reason: str,
+    conditions: ConditionsDB, staging: str, target: str, *, bucket: Bucket, mode: UpdateMode, author: str, reason: str
 ) -> Publication:
-    """Bring the staging tag into the target; harmless when that was done before, whoever was killed on the way.
+    """Bring a bucket's staging tag into the target; harmless when that was done before, whoever was killed on the way.
 
     Raises:
         ConflictError: the update breaks a rule, or others keep changing the target; nothing was changed.
@@ -43,17 +37,21 @@ def publish(
     freeze(conditions, staging)
     ensure_running(conditions, target, "published constants")
     wanted = tuple(conditions.list_iovs(staging))
-    plan = None
-    if not _holds(conditions, target, wanted, first_run=first_run):
-        plan = _apply(conditions, (staging, target), first_run, mode=mode, author=author, reason=reason)
-    missing = _missing(conditions, target, wanted, first_run=first_run)
+    # Buckets published since have ended what was open; what counts is that the runs of this one have their constants.
+    if not _missing(conditions, target, wanted, within=bucket.iov):
+        return Publication(target, staging, None, _published(conditions, target, wanted))
+    plan = _apply(conditions, (staging, target), bucket.first, mode=mode, author=author, reason=reason)
+    missing = _missing(conditions, target, wanted, within=IoV(bucket.first.exp, bucket.first.run, -1, -1))
     if missing:
         lost = ", ".join(f"{link.name} {link.iov}" for link in missing[:5])
         raise IntegrityError(
             f"tag {target} does not hold {lost} after publishing {staging}; the administrator must look"
         )
-    names = {link.name for link in wanted}
-    return Publication(target, staging, plan, links_of(conditions, target, names))
+    return Publication(target, staging, plan, _published(conditions, target, wanted))
+
+
+def _published(conditions: ConditionsDB, target: str, wanted: Sequence[TagIov]) -> tuple[TagIov, ...]:
+    return links_of(conditions, target, {link.name for link in wanted})
 
 
 def refuse_unrecorded(
@@ -81,35 +79,43 @@ def _apply(
     conditions: ConditionsDB, tags: tuple[str, str], first_run: ExpRun, *, mode: UpdateMode, author: str, reason: str
 ) -> UpdatePlan:
     staging, target = tags
-    for attempt in range(_ATTEMPTS):
-        plan, fingerprint = conditions.plan(target, staging, first_run, mode)
+    for attempt in range(1, _ATTEMPTS + 1):
+        plan, fingerprint = _plan(conditions, tags, first_run, mode=mode)
         try:
             conditions.apply(plan, target=target, fingerprint=fingerprint, author=author, reason=reason)
-        except UpdateRefused:
-            raise
         except ConflictError:  # somebody published in between: what was planned may be wrong now, so plan again
-            if attempt == _ATTEMPTS - 1:
+            if attempt == _ATTEMPTS:
                 raise
         else:
             return plan
-    raise AssertionError("not reached: the last attempt returns or raises")
+    raise ConflictError(f"tag {target} kept changing while {staging} was to be published; start it again")
 
 
-def _holds(conditions: ConditionsDB, target: str, wanted: Sequence[TagIov], *, first_run: ExpRun) -> bool:
-    return not _missing(conditions, target, wanted, first_run=first_run)
+def _plan(
+    conditions: ConditionsDB, tags: tuple[str, str], first_run: ExpRun, *, mode: UpdateMode
+) -> tuple[UpdatePlan, str]:
+    staging, target = tags
+    try:
+        return conditions.plan(target, staging, first_run, mode)
+    except UpdateRefused as error:
+        late = [link for link in conditions.list_iovs(target) if link.iov.start >= (first_run.exp, first_run.run)]
+        if not late:
+            raise
+        raise ConflictError(
+            f"{target} has constants for {first_run} and later already, and a running tag is never changed backwards; "
+            f"bring other constants for these runs into another target tag, by a campaign of its own. {error}"
+        ) from error
 
 
-def _missing(
-    conditions: ConditionsDB, target: str, wanted: Sequence[TagIov], *, first_run: ExpRun
-) -> tuple[TagIov, ...]:
-    """Links whose payload is not valid in the target wherever the staging tag, from ``first_run`` on, has it."""
+def _missing(conditions: ConditionsDB, target: str, wanted: Sequence[TagIov], *, within: IoV) -> tuple[TagIov, ...]:
+    """Links whose payload is not valid in the target wherever in ``within`` the staging tag has it."""
     present: dict[tuple[str, int], list[IoV]] = {}
     for link in conditions.list_iovs(target):
         present.setdefault((link.name, link.revision), []).append(link.iov)
-    future = IoV(first_run.exp, first_run.run, -1, -1)
-    clipped = ((link, link.iov & future) for link in wanted)
+    held = {key: IoVSet(iovs, allow_overlaps=True) for key, iovs in present.items()}
+    nothing = IoVSet()
     return tuple(
         link
-        for link, iov in clipped
-        if iov is not None and not any(held.covers(iov) for held in present.get((link.name, link.revision), ()))
+        for link in wanted
+        if (iov := link.iov & within) is not None and held.get((link.name, link.revision), nothing).missing_from(iov)
     )

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from b2cal_assets.instance_settings import prepare_dagster_home
 from b2cal_assets.instance_settings import make_storage
 from b2cal_cli.output import tell
-from b2cal_core.errors import BackendError, ConfigurationError
+from b2cal_cli.session import WrongUsage
+from b2cal_core.errors import BackendError
 from resources.home import HOME_VARIABLE, Home
 
 DEFINITIONS = "b2cal_assets.definitions"
@@ -48,12 +48,11 @@ def serve(home: Home, *, host: str, port: int) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Raises:
-        ConfigurationError: the port is taken.
+        WrongUsage: the port is taken.
         BackendError: one of the two did not start, or ended by itself.
     """
     _require_free(host, port)
     make_storage(home.dagster_home)
-    prepare_dagster_home(home.dagster_home)
     environment = {**os.environ, "DAGSTER_HOME": str(home.dagster_home), HOME_VARIABLE: str(home.path)}
     with _stopping_on_signals(), ExitStack() as stack:
         try:
@@ -139,9 +138,7 @@ def _require_free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise ConfigurationError(
-                f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
-            ) from error
+            raise WrongUsage(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port") from error
 
 
 def _await_page(host: str, port: int, servers: Sequence[_Server]) -> None:

@@ -64,7 +64,7 @@ def _publish(work: BucketWork, *, author: str) -> Publication:
         conditions,
         work.staging_tag,
         campaign.target_tag,
-        first_run=work.bucket.first,
+        bucket=work.bucket,
         mode=UpdateMode(campaign.update_mode),
         author=author,
         reason=f"bucket {work.bucket.key} of campaign {campaign.name}, every calibration through its gate",

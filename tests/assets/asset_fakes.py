@@ -89,6 +89,7 @@ class FakeCaf(Caf):
         unreachable: scripts whose batch system is down.
         values: payload name to its value; 1 where there is none.
         gaps: payload names that lack the first run of the bucket.
+        open_ended: payloads are valid for ever, as single-IoV calibrations leave them.
     """
 
     def __init__(
@@ -99,7 +100,9 @@ class FakeCaf(Caf):
         unreachable: Sequence[str] = (),
         values: Mapping[str, float] | None = None,
         gaps: Sequence[str] = (),
+        open_ended: bool = False,
     ) -> None:
+        self._open_ended = open_ended
         self._payloads, self._broken, self._unreachable = payloads, dict(broken or {}), unreachable
         self._values, self._gaps = dict(values or {}), gaps
         self.requests: list[CafRequest] = []
@@ -136,6 +139,8 @@ class FakeCaf(Caf):
         value = self._values.get(name, 1.0)
         write_payload(file, name, {"value": np.array([value]), "value_err": np.array([0.1])})
         iov = request.requested_iov
+        if self._open_ended:
+            iov = IoV(iov.exp_low, iov.run_low, -1, -1)
         if name in self._gaps:
             iov = IoV(iov.exp_low, iov.run_low + 1, iov.exp_high, iov.run_high)
         return LocalPayload(name, file, iov)

@@ -191,6 +191,32 @@ def test_buckets_are_published_in_order(laboratory: MakeLaboratory) -> None:
     assert len(lab.target_content()) == 10
 
 
+def test_redoing_a_bucket_behind_a_published_one_with_the_same_result_is_harmless(laboratory: MakeLaboratory) -> None:
+    lab = laboratory(caf=FakeCaf(payload_names(), open_ended=True))
+    lab.book(BUCKET_1, BUCKET_2)
+    runner = BucketRunner(lab.plan, lab.workshop(), instance=lab.instance)
+    runner.work(BUCKET_1)
+    lab.caf = FakeCaf(payload_names(), open_ended=True, values=dict.fromkeys(["CDCTimeZeros", "BeamSpot"], 2.0))
+    runner.work(BUCKET_2)
+    content = lab.conditions.fingerprint(TARGET)
+    assert runner.work(BUCKET_1, only_missing=False).ok
+    assert lab.conditions.fingerprint(TARGET) == content
+
+
+def test_other_constants_for_published_runs_are_refused_with_the_way_out(laboratory: MakeLaboratory) -> None:
+    lab = laboratory()
+    lab.book(BUCKET_1)
+    runner = BucketRunner(lab.plan, lab.workshop(), instance=lab.instance)
+    runner.work(BUCKET_1)
+    content = lab.conditions.fingerprint(TARGET)
+    lab.caf = FakeCaf(payload_names(), values={"BeamSpot": 7.0})
+    directory = lab.home.request("prompt", BUCKET_1, calibration="BeamSpot")
+    (directory / "caf_outputdb_results" / "caf_beam" / "database.txt").unlink()
+    outcome = runner.work(BUCKET_1, only_missing=False)
+    assert "a running tag is never changed backwards" in outcome.failed["prompt__published"]
+    assert lab.conditions.fingerprint(TARGET) == content
+
+
 def test_a_publication_whose_record_was_lost_is_recognised(laboratory: MakeLaboratory) -> None:
     lab = laboratory()
     lab.book(BUCKET_1)
