@@ -1,6 +1,7 @@
 """The command ``b2cal``: its options, its groups of commands, and how errors reach people."""
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ def root(
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line, and end the process: 0 done, 1 the work failed, 2 wrong usage."""
     ordered = globals_first(sys.argv[1:] if args is None else args)
+    _one_thread_per_process()
     try:
         app(args=ordered, prog_name="b2cal")
     except Exception as error:
@@ -57,6 +59,15 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("b2cal: interrupted; finished work is kept, the same command goes on with it\n")
         sys.exit(_INTERRUPTED)
+
+
+def _one_thread_per_process() -> None:
+    """Jobs use all processors already: threads of linear algebra would only take them from each other.
+
+    The library reads this when numpy is imported, which only commands do; what the user has set is kept.
+    """
+    for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
 
 
 def globals_first(args: Sequence[str]) -> list[str]:
