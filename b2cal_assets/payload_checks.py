@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
@@ -78,13 +77,16 @@ def check_covered(
 
 
 def overlaps(payloads: Sequence[LocalPayload]) -> tuple[tuple[str, IoV, IoV], ...]:
-    """Neighbours of one name that share a run."""
-    ordered = sorted(payloads, key=lambda payload: (payload.name, payload.iov))
-    return tuple(
-        (one.name, one.iov, other.iov)
-        for one, other in pairwise(ordered)
-        if one.name == other.name and one.iov.overlaps(other.iov)
-    )
+    """IoVs of one name that share a run with the one before them that reaches furthest."""
+    found = []
+    furthest: dict[str, IoV] = {}
+    for payload in sorted(payloads, key=lambda payload: (payload.name, payload.iov.start, payload.iov.stop)):
+        before = furthest.get(payload.name)
+        if before is not None and before.overlaps(payload.iov):
+            found.append((payload.name, before, payload.iov))
+        if before is None or payload.iov.stop > before.stop:
+            furthest[payload.name] = payload.iov
+    return tuple(found)
 
 
 def check_disjoint(key: dg.AssetKey, payloads: Sequence[LocalPayload]) -> dg.AssetCheckResult:
