@@ -168,3 +168,24 @@ def _say_outcome(key: str, outcome: "BucketOutcome") -> None:
         return
     say(f"{key}: {len(outcome.done)} results made, {len(outcome.found)} found, {len(outcome.failed)} steps failed")
     _say_reasons(outcome.blocked.values())
+
+
+@app.command()
+def backfill(
+    ctx: typer.Context,
+    campaign: CampaignName,
+    buckets: Annotated[list[str] | None, typer.Argument(metavar="[BUCKET…]", help="By default all of them.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the service (b2cal up) to work buckets again; what did not change is found in caches."""
+    from b2cal_cli.backfills import request_backfill
+
+    chosen = [bucket_of(ctx, campaign, word) for word in buckets or ()]
+    wanted = chosen or list(store_of(ctx).buckets(campaign_of(ctx, campaign).name))
+    if not wanted:
+        raise WrongUsage(f"campaign {campaign} has no bucket yet; close one: b2cal bucket close {campaign}")
+    backfill_id = request_backfill(home_of(ctx), campaign, wanted)
+    if as_json:
+        print_json({"backfill": backfill_id, "buckets": [bucket.key for bucket in wanted]})
+    else:
+        say(f"backfill {backfill_id} over {len(wanted)} buckets is asked for; the service (b2cal up) carries it out")

@@ -131,7 +131,8 @@ class _Run:
                 f"{_words(self._origin)}; use another home directory (--home) or remove these data"
             )
         record = record_from_json(kept["run"], str(self._place / _RECORD))
-        return None if problems_of(record) else record
+        moved = not all(Path(file.path).is_relative_to(self.directory.absolute()) for file in record.files)
+        return None if moved or problems_of(record) else record
 
     def record(self) -> RunRecord:
         """The record of a run that is simulated."""
