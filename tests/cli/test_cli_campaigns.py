@@ -2,6 +2,10 @@ from pathlib import Path
 
 import pytest
 from cli_answers import CommandLine
+from dagster._core.execution.backfill import BulkActionStatus
+
+from b2cal_assets.bucket_runs import quiet_instance
+from resources.home import Home
 
 SCRIPT = """
 from b2cal_core.settings import CalibrationSettings
@@ -200,3 +204,19 @@ def test_a_decision_needs_payloads_a_calibration_and_a_reason(b2cal: CommandLine
     assert b2cal(*place, "A").code == 2
     assert b2cal.ok("signoff", "list", campaign, "--json").json == []
     assert "no decision yet" in b2cal.ok("signoff", "list", campaign).out
+
+
+# Dagster warns of its own use of a function that it means to remove.
+@pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources` is deprecated:DeprecationWarning")
+def test_a_backfill_is_asked_for_over_all_buckets_or_some(b2cal: CommandLine, campaign: str, home: Home) -> None:
+    assert "has no bucket yet" in b2cal("bucket", "backfill", campaign).err
+    register_runs(b2cal, 1, 2, 3)
+    first, second = b2cal.ok("bucket", "close", campaign, "--json").json["buckets"]
+    asked = b2cal.ok("bucket", "backfill", campaign, "--json").json
+    assert asked["buckets"] == [first, second]
+    b2cal.ok("bucket", "backfill", campaign, second)
+    with quiet_instance(home.dagster_home) as instance:
+        assert instance.get_dynamic_partitions("prompt_buckets") == [first, second]
+        newest, oldest = instance.get_backfills()
+    assert (oldest.backfill_id, oldest.status) == (asked["backfill"], BulkActionStatus.REQUESTED)
+    assert newest.tags["b2cal/campaign"] == "prompt"
