@@ -31,13 +31,13 @@ def test_a_lasting_failure_of_the_platform_is_not_retried() -> None:
 
 
 def test_a_full_disk_is_said_with_what_to_do() -> None:
-    with pytest.raises(dg.Failure, match=r"the disk is full \(/work/x\); free space on it"), failing_in_words("TOP"):
-        raise OSError(errno.ENOSPC, "No space left on device", "/work/x")
+    with pytest.raises(dg.Failure, match=r"the disk is full \(/srv/x\); free space on it"), failing_in_words("TOP"):
+        raise OSError(errno.ENOSPC, "No space left on device", "/srv/x")
 
 
 def test_a_file_that_may_not_be_written_is_named() -> None:
-    with pytest.raises(dg.Failure, match=r"Permission denied \(/work/x\); mend that"), failing_in_words("TOP"):
-        raise PermissionError(errno.EACCES, "Permission denied", "/work/x")
+    with pytest.raises(dg.Failure, match=r"Permission denied \(/srv/x\); mend that"), failing_in_words("TOP"):
+        raise PermissionError(errno.EACCES, "Permission denied", "/srv/x")
 
 
 def test_a_fault_of_our_own_is_not_hidden() -> None:
