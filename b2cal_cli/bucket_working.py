@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import dagster as dg
+
 from b2cal_assets.bucket_runs import BucketOutcome, BucketRunner, cancel_dead_runs, quiet_instance
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.definitions import embedded_workshop
@@ -32,5 +34,12 @@ def work_buckets(
         runner = BucketRunner(plan, workshop, instance=instance)
         for bucket in sorted(buckets):
             listener.subject(bucket.key)
-            outcomes.append((bucket, runner.work(bucket, only_missing=not again, only=only)))
+            outcomes.append((bucket, uninterrupted(runner.work(bucket, only_missing=not again, only=only))))
     return outcomes
+
+
+def uninterrupted(outcome: BucketOutcome) -> BucketOutcome:
+    """The outcome; ``KeyboardInterrupt`` when Ctrl-C ended the work, which Dagster makes a failure of the step."""
+    if any(dg.DagsterExecutionInterruptedError.__name__ in why for why in outcome.failed.values()):
+        raise KeyboardInterrupt
+    return outcome

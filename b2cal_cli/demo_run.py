@@ -14,6 +14,7 @@ from b2cal_assets.bucket_runs import BucketOutcome, BucketRunner, cancel_dead_ru
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.definitions import embedded_workshop
 from b2cal_assets.workshop import Workshop
+from b2cal_cli.bucket_working import uninterrupted
 from b2cal_cli.demo_buckets import form_demo_buckets
 from b2cal_cli.demo_clock import SIMULATION, DemoClock
 from b2cal_cli.demo_closure import Closure, closures
@@ -96,8 +97,7 @@ class _Demo:
             self._listener.line(f"{len(records)} runs in {len(buckets)} buckets")
             outcomes = self._work(plan, buckets, instance)
             reports = tuple(
-                self._report(plan, bucket, outcome, records=records, instance=instance)
-                for bucket, outcome in outcomes.items()
+                self._report(plan, bucket, outcome, instance=instance) for bucket, outcome in outcomes.items()
             )
         return DemoReport(
             home=self._home.path,
@@ -134,7 +134,7 @@ class _Demo:
         for bucket in buckets:
             self._listener.subject(bucket.key)
             self._listener.line("bucket begins")
-            outcomes[bucket] = runner.work(bucket)
+            outcomes[bucket] = uninterrupted(runner.work(bucket))
             self._listener.line("nothing was missing" if outcomes[bucket].dagster_run is None else "bucket ends")
         self._listener.subject("")
         return outcomes
@@ -145,11 +145,10 @@ class _Demo:
         bucket: Bucket,
         outcome: BucketOutcome,
         *,
-        records: tuple[RunRecord, ...],
         instance: dg.DagsterInstance,
     ) -> BucketReport:
         ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=self._workshop.sign_offs)
-        found = _closures(plan, bucket, self._workshop, seed=self._options.seed, records=records)
+        found = _closures(plan, bucket, self._workshop, seed=self._options.seed)
         ordered = (*plan.raw_stage, *plan.cdst_stage)
         return BucketReport(
             bucket=bucket.key,
@@ -186,9 +185,10 @@ def _problems(outcome: BucketOutcome) -> tuple[str, ...]:
 
 
 def _closures(
-    plan: CampaignPlan, bucket: Bucket, workshop: Workshop, *, seed: int, records: tuple[RunRecord, ...]
+    plan: CampaignPlan, bucket: Bucket, workshop: Workshop, *, seed: int
 ) -> Mapping[str, tuple[Closure, ...]]:
     tag = plan.staging_tag(bucket)
     if workshop.conditions.get_tag(tag) is None:
         return {}
+    records = workshop.runs.runs(bucket.iov)
     return closures(workshop.conditions, tag, bucket, truth=Truth(seed), records=records)

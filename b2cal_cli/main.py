@@ -56,9 +56,10 @@ def main(args: Sequence[str] | None = None) -> None:
         if "--debug" in ordered:
             raise
         sys.exit(_report(error))
-    except KeyboardInterrupt:
-        sys.stderr.write("b2cal: interrupted; finished work is kept, the same command goes on with it\n")
-        sys.exit(_INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            sys.stderr.write("b2cal: interrupted; finished work is kept, the same command goes on with it\n")
+        raise
 
 
 def _one_thread_per_process() -> None:

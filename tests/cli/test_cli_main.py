@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+import typer
 from cli_answers import CommandLine
 
 from b2cal_cli import main as command_line
@@ -101,11 +102,14 @@ def test_a_full_disk_is_told_as_such(monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_an_interrupt_says_that_work_is_kept(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(**_options: object) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "app", interrupt)
+    monkeypatch.setattr(command_line, "app", app)
     with pytest.raises(SystemExit) as ended:
-        main(["demo"])
+        main([])
     assert ended.value.code == 130
     assert "finished work is kept" in capsys.readouterr().err
