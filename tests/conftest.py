@@ -1,0 +1,17 @@
+"""Servers that every folder of tests can ask for."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from servers.mariadb import MariaDBServer
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDBServer]:
+    """A MariaDB server, one for each test process; a test that ends it starts it again."""
+    directory = tmp_path_factory.mktemp("mariadb")
+    server = MariaDBServer(directory)
+    yield server
+    server.kill()
+    shutil.rmtree(directory)
