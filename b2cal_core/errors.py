@@ -6,6 +6,7 @@
     - ``DataError``: the detector group acts: input files, run records
         - ``NotEnoughDataError``
     - ``ConflictError``: somebody else changed or holds the thing; look, then ask again
+    - ``RightsError``: whoever administers the global tag acts, or gives the right to do so
     - ``IntegrityError``: stored content is not what its checksum says; the administrator acts
     - ``BackendError``: the platform acts: batch system, database, registry, disk
 """
@@ -35,6 +36,10 @@ class NotEnoughDataError(DataError):
 
 class ConflictError(CalibrationError):
     """The thing to be changed is not in the expected state, or somebody else holds it; nothing was changed."""
+
+
+class RightsError(CalibrationError):
+    """The one who asked may not change the global tag, or has not shown who they are; nothing was changed."""
 
 
 class IntegrityError(CalibrationError):

@@ -12,8 +12,10 @@ from typing import Any
 from b2cal_core.buckets import Bucket
 from b2cal_core.campaigns import Campaign
 from b2cal_core.jobs import JobSpec, JobState
-from b2cal_core.payloads import AuditEntry, GlobalTag, LocalPayload, Payload, Resolved, TagState
-from b2cal_core.publishing import TagIov, UpdateMode, UpdatePlan
+from b2cal_core.payloads import AuditEntry, GlobalTag, Lease, LocalPayload, Payload, Release, Resolved, TagState
+from b2cal_core.plans import PlanDocument
+from b2cal_core.provenance import PayloadKey, Provenance
+from b2cal_core.publishing import TagIov
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.runs import RunRecord
 from b2cal_core.settings import Catalogue
@@ -191,21 +193,42 @@ class ValidationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a conditions database can promise."""
+    """What a conditions database can promise.
 
-    atomic_batch: bool
+    Attributes:
+        atomic_update: a running update is seen as a whole or not at all.
+        atomic_edit: so is a change of an OPEN tag; otherwise it is made link by link, and a broken one is resumed.
+        per_tag_rights: it keeps out who may not change a tag.
+        server_revisions: it gives the revisions, not the one who uploads.
+        immutable_past: it refuses by itself what would change the past of a RUNNING tag.
+        time_machine: it can be read as it was after an earlier change.
+        rollback: a running update that is not final can be taken back.
+        cache_delay_seconds: how long readers other than this client may see the state before a change.
+    """
+
+    atomic_update: bool
+    atomic_edit: bool
     per_tag_rights: bool
     server_revisions: bool
+    immutable_past: bool
+    time_machine: bool
+    rollback: bool
     cache_delay_seconds: float = 0.0
 
 
 class ConditionsDB(ABC):
-    """Global tags and payloads. Absent is ``None`` or an empty answer; every failure raises ``BackendError``."""
+    """Global tags and payloads. Absent is ``None`` or an empty answer; every failure raises ``BackendError``.
+
+    A change of a tag that somebody else holds a lease on raises ``ConflictError``, one that the user has no right to
+    raises ``RightsError`` before anything is uploaded; both leave everything as it was.
+    """
 
     @property
     @abstractmethod
     def capabilities(self) -> Capabilities:
         """What this database can promise."""
+
+    # Tags
 
     @abstractmethod
     def get_tag(self, name: str) -> GlobalTag | None:
@@ -220,32 +243,62 @@ class ConditionsDB(ABC):
         """Make an OPEN tag; one that exists already raises ``ConflictError``."""
 
     @abstractmethod
-    def set_state(self, name: str, *, expected: TagState, new: TagState) -> GlobalTag:
+    def clone_tag(self, source: str, name: str, *, state: TagState = TagState.OPEN, description: str = "") -> GlobalTag:
+        """Make a tag with the content ``source`` has now; a clone in the state PUBLISHED is a snapshot for ever."""
+
+    @abstractmethod
+    def set_state(self, name: str, *, expected: TagState, new: TagState, lease: Lease | None = None) -> GlobalTag:
         """Change the state; ``ConflictError`` when the tag is not in ``expected`` or may not go to ``new``."""
 
     @abstractmethod
-    def list_iovs(self, tag: str, within: IoV | None = None) -> tuple[TagIov, ...]:
-        """All payload links of a tag, ids included, by name, start and revision; an unknown tag raises."""
+    def list_iovs(self, tag: str, within: IoV | None = None, *, as_of: int | None = None) -> tuple[TagIov, ...]:
+        """The links of a tag that share a run with ``within``, ids included, by name, start and revision.
+
+        Args:
+            tag: an unknown one raises ``ConfigurationError``.
+            within: by default all runs; both ends belong to it.
+            as_of: as it was right after this line of the audit log.
+        """
 
     @abstractmethod
+    def fingerprint(self, tag: str) -> str:
+        """A hash of the tag's state and content, as ``b2cal_core.plans`` makes it: equal exactly when both are."""
+
+    # Payloads
+
+    @abstractmethod
+    def put_payloads(self, files: Sequence[tuple[str, Path]]) -> tuple[Payload, ...]:
+        """Store (name, file) pairs; the same name and content again gives the payload that exists.
+
+        Raises:
+            DataError: a file cannot be read; nothing was stored.
+        """
+
     def put_payload(self, name: str, file: Path) -> Payload:
-        """Store the file's content; the same name and content again gives the payload that exists."""
+        """Store one file's content."""
+        return self.put_payloads([(name, file)])[0]
 
     @abstractmethod
     def find_payloads(self, wanted: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Payload]:
         """(name, md5) to payload, for those that exist."""
 
     @abstractmethod
+    def payloads_of(self, wanted: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], Payload]:
+        """(name, revision) to payload, for those that exist."""
+
+    def payload(self, name: str, revision: int) -> Payload | None:
+        """The payload of that revision, or ``None``."""
+        return self.payloads_of([(name, revision)]).get((name, revision))
+
+    @abstractmethod
     def payload_file(self, payload: Payload) -> Path:
         """A readable file with the payload's content, its checksum verified; ``IntegrityError`` when it is damaged."""
 
-    @abstractmethod
-    def payload(self, name: str, revision: int) -> Payload | None:
-        """The payload of that revision, or ``None``."""
+    # Contents of OPEN tags
 
     @abstractmethod
     def replace_iovs(self, tag: str, names: Iterable[str], payloads: Sequence[LocalPayload]) -> tuple[TagIov, ...]:
-        """Give an OPEN tag these payloads for these names, in one transaction; what it had of the names is dropped.
+        """Give an OPEN tag these payloads for these names; what it had of the names is dropped. Returns their links.
 
         Raises:
             ConflictError: the tag is not OPEN, or two IoVs of one name overlap; nothing was changed.
@@ -253,48 +306,27 @@ class ConditionsDB(ABC):
 
     @abstractmethod
     def add_iovs(self, tag: str, iovs: Sequence[TagIov]) -> tuple[TagIov, ...]:
-        """Link payloads that the database has to an OPEN tag, in one transaction; links it has already are passed over.
+        """Link payloads that the database has to an OPEN tag; links it has already are passed over.
 
         Returns:
-            The content of the tag afterwards.
+            The tag's links of the names of ``iovs`` afterwards.
 
         Raises:
             ConflictError: the tag is not OPEN, or two IoVs of one name would overlap; nothing was changed.
             DataError: there is no payload of a name and revision; nothing was changed.
         """
 
-    @abstractmethod
-    def clone_tag(self, source: str, name: str, *, state: TagState = TagState.OPEN, description: str = "") -> GlobalTag:
-        """Make a tag with the content ``source`` has now; a clone in the state PUBLISHED is a snapshot for ever."""
+    # Reading
 
     @abstractmethod
-    def audit(self, tag: str | None = None) -> tuple[AuditEntry, ...]:
-        """What was ever changed, or what was changed in one tag, oldest first."""
-
-    @abstractmethod
-    def resolve(self, chain: Sequence[str], run: ExpRun, names: Iterable[str] | None = None) -> Mapping[str, Resolved]:
+    def resolve(
+        self, chain: Sequence[str], run: ExpRun, names: Iterable[str] | None = None, *, as_of: int | None = None
+    ) -> Mapping[str, Resolved]:
         """The payload of every name valid in the run; the LAST tag of ``chain`` has the highest priority.
 
         Raises:
             DataError: one of ``names`` is found in no tag; the message names it, the run and the chain.
         """
-
-    @abstractmethod
-    def fingerprint(self, tag: str) -> str:
-        """A hash of the tag's state and content: equal exactly when both are."""
-
-    @abstractmethod
-    def apply(self, plan: UpdatePlan, *, target: str, fingerprint: str, author: str, reason: str) -> tuple[TagIov, ...]:
-        """Apply the plan to a RUNNING tag in one transaction, and return the tag's content as read back.
-
-        Raises:
-            ConflictError: the target's fingerprint is no longer the one given; nothing was changed.
-        The same plan, target and fingerprint again is harmless: what was applied once is not applied twice.
-        """
-
-    @abstractmethod
-    def plan(self, target: str, staging: str, first_run: ExpRun, mode: UpdateMode) -> tuple[UpdatePlan, str]:
-        """The plan that brings ``staging`` into ``target``, and the target's fingerprint it was made from."""
 
     @abstractmethod
     def export(self, chain: Sequence[str], directory: Path, *, within: IoV, names: Iterable[str] | None = None) -> Path:
@@ -305,6 +337,62 @@ class ConditionsDB(ABC):
         Returns:
             The ``database.txt`` in ``directory``; the payload files lie beside it.
         """
+
+    # Publishing
+
+    @abstractmethod
+    def apply(self, document: PlanDocument, release: Release, *, lease: Lease | None = None) -> tuple[TagIov, ...]:
+        """Carry the plan out, and return the links it closed or created, as read back.
+
+        The same document again is harmless: what was applied is not applied twice, what was broken off is completed.
+
+        Raises:
+            ConflictError: the target's fingerprint is no longer the plan's, it has the wrong state, or a running update
+                would change the past; nothing was changed.
+            DataError: there is no payload of a name and revision, or other content than the plan says; or the plan is
+                a running update and a payload it adds has no complete provenance; nothing was changed.
+        """
+
+    @abstractmethod
+    def lease(self, tag: str, *, holder: str, seconds: float) -> Lease:
+        """The right to be the only one to change the tag for that long; asked by the holder again, it is prolonged.
+
+        Raises:
+            ConflictError: somebody else has it; the message says who and until when.
+        """
+
+    @abstractmethod
+    def end_lease(self, lease: Lease) -> None:
+        """Give the right back; harmless when it has passed to another meanwhile."""
+
+    # The record
+
+    @abstractmethod
+    def record_provenance(self, records: Mapping[PayloadKey, Provenance], *, author: str) -> None:
+        """Keep where payloads come from; of several records of one payload the last counts, the others stay."""
+
+    @abstractmethod
+    def provenance(self, wanted: Iterable[PayloadKey]) -> Mapping[PayloadKey, Provenance]:
+        """(name, md5) to the record that counts, for those that have one."""
+
+    @abstractmethod
+    def note(self, tag: str, *, action: str, release: Release, detail: str, plan_hash: str | None = None) -> AuditEntry:
+        """Append a line to the audit log that changes nothing else: an approval, a verification, an end.
+
+        ``detail`` is JSON.
+        """
+
+    @abstractmethod
+    def audit(self, tag: str | None = None, *, since: int = 0) -> tuple[AuditEntry, ...]:
+        """The lines after the line ``since``, of one tag or of all, oldest first."""
+
+
+class SafeRunSource(ABC):
+    """Knows which data were processed already, so that their constants must not change any more."""
+
+    @abstractmethod
+    def last_processed(self, target: str) -> tuple[ExpRun, str] | None:
+        """The last run that was processed with the tag, and where this is known from; ``None`` when none was."""
 
 
 class RunRegistry(ABC):

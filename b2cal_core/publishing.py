@@ -44,9 +44,12 @@ class UpdateMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One change: ``close`` an open IoV (``iov`` is what remains of it) or ``create`` one."""
+    """One change: ``close`` an open IoV (``iov`` is what remains of it), ``create`` one, or ``drop`` one as it is.
 
-    kind: Literal["close", "create"]
+    A running update closes and creates only; ``drop`` is for OPEN tags and for taking a publish back.
+    """
+
+    kind: Literal["close", "create", "drop"]
     name: str
     revision: int
     iov: IoV
@@ -55,7 +58,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class UpdatePlan:
-    """The operations of a running update: what is closed, then what is created, each by name and start."""
+    """What is done to a tag, in order: for a running update what is closed, then what is created, by name and start."""
 
     operations: tuple[Operation, ...]
 
@@ -245,19 +248,17 @@ def next_possible_run(running: Iterable[TagIov]) -> ExpRun:
     return ExpRun(*max(after, default=_BEGINNING))
 
 
-def applied(running: Iterable[TagIov], plan: UpdatePlan) -> tuple[TagIov, ...]:
-    """The content of the running tag once the plan is applied, by name and start; created links have no id yet."""
+def applied(before: Iterable[TagIov], plan: UpdatePlan) -> tuple[TagIov, ...]:
+    """The content of the tag once the plan is applied, by name and start; created links have no id yet."""
     closed = {
         (operation.name, operation.revision, operation.iov.start): operation.iov
         for operation in plan.operations
         if operation.kind == "close"
     }
-    created = (
-        TagIov(operation.name, operation.revision, operation.iov)
-        for operation in plan.operations
-        if operation.kind == "create"
-    )
-    return tuple(sorted((*(_after_closing(link, closed) for link in running), *created), key=_place))
+    dropped = {(op.name, op.revision, op.iov) for op in plan.operations if op.kind == "drop"}
+    created = (TagIov(op.name, op.revision, op.iov) for op in plan.operations if op.kind == "create")
+    kept = (link for link in before if (link.name, link.revision, link.iov) not in dropped)
+    return tuple(sorted((*(_after_closing(link, closed) for link in kept), *created), key=_place))
 
 
 def _after_closing(link: TagIov, closed: Mapping[tuple[str, int, Edge], IoV]) -> TagIov:

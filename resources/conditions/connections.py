@@ -1,10 +1,10 @@
 """Connections to the embedded conditions database, for many threads, processes and forks at once.
 
-No connection outlives its transaction, so a forked process never shares one. On SQLite, readers see one consistent
-state and never wait (write-ahead log), and writers take the one write lock at the beginning, so that what they read
-is still true when they write.
+Readers see one consistent state and never wait. Writers are one at a time: on SQLite by its one write lock, on MariaDB
+by a lock on the row of ``head``, taken at the beginning, so that what they read is still true when they write.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,23 +13,38 @@ from typing import Any
 import sqlalchemy as sa
 from filelock import FileLock
 from sqlalchemy import exc
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from b2cal_core.errors import BackendError, ConflictError
 from resources.conditions import schema
 
 BUSY_SECONDS = 60.0
 
-# SQLite's names of what went wrong, whether asking again can help, and what a person is told to do.
-_CAUSES = {
-    "SQLITE_BUSY": (True, "another process has been writing for too long; ask again"),
-    "SQLITE_LOCKED": (True, "another process has been writing for too long; ask again"),
-    "SQLITE_FULL": (False, "the disk is full; free some space and ask again"),
+_AGAIN = "another process has been writing for too long; ask again"
+_FULL = "the disk is full; free some space and ask again"
+_SILENT = "the database server does not answer; check that it runs and ask again"
+_DENIED = "the database server refuses the user; check the address and the password in the deployment's configuration"
+
+# What went wrong by SQLite's name or MariaDB's number, whether asking again can help, and what a person is told to do.
+_CAUSES: dict[str | int, tuple[bool, str]] = {
+    "SQLITE_BUSY": (True, _AGAIN),
+    "SQLITE_LOCKED": (True, _AGAIN),
+    "SQLITE_FULL": (False, _FULL),
     "SQLITE_READONLY": (False, "it cannot be written to; check the rights of the file and of its directory"),
     "SQLITE_CANTOPEN": (False, "it cannot be opened; check that the directory exists and may be written to"),
     "SQLITE_CORRUPT": (False, "the database file is damaged; put back a copy of it"),
     "SQLITE_NOTADB": (False, "the file is no database; put back a copy of it"),
     "SQLITE_IOERR": (True, "the disk does not answer properly; check it and ask again"),
+    1021: (False, _FULL),
+    1044: (False, _DENIED),
+    1045: (False, _DENIED),
+    1049: (False, "there is no such database; make it on the server, or mend the address"),
+    1114: (False, _FULL),
+    1205: (True, _AGAIN),
+    1213: (True, _AGAIN),
+    2003: (True, _SILENT),
+    2006: (True, _SILENT),
+    2013: (True, _SILENT),
 }
 
 
@@ -39,13 +54,11 @@ class Database:
     Args:
         url: where it is.
         create: make the tables when they are missing; otherwise that is a ``BackendError``.
+        pooled: keep connections open between transactions; for servers on SQLite, always so on MariaDB.
     """
 
-    def __init__(self, url: sa.URL, *, create: bool) -> None:
-        self._engine = sa.create_engine(url, poolclass=NullPool)
-        if url.get_backend_name() == "sqlite":
-            sa.event.listen(self._engine, "connect", _configure_sqlite)
-            sa.event.listen(self._engine, "begin", _begin_sqlite)
+    def __init__(self, url: sa.URL, *, create: bool, pooled: bool = False) -> None:
+        self._engine = _engine(url, pooled=pooled)
         self._writer = self._engine.execution_options(writes=True)
         self._prepare(create=create)
 
@@ -62,53 +75,77 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A transaction that holds the write lock; committed at the end, undone by any exception."""
+        """A transaction of the only writer; committed at the end, undone by any exception."""
         with self._translated(), self._writer.connect() as connection, connection.begin():
+            if not self._is_sqlite:
+                connection.execute(sa.select(schema.head.c.id).with_for_update())
             yield connection
+
+    @contextmanager
+    def upgrade_lock(self) -> Iterator[sa.Connection]:
+        """A connection, not in a transaction, while no other process makes or changes tables."""
+        lock = FileLock(f"{self._engine.url.database}.lock") if self._is_sqlite else self._server_lock()
+        with self._translated(), lock, self._writer.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _server_lock(self) -> Iterator[None]:
+        with self._engine.connect() as connection:
+            lock = {"name": f"b2cal_{self._engine.url.database}"[:64], "seconds": BUSY_SECONDS}
+            if connection.execute(sa.text("SELECT GET_LOCK(:name, :seconds)"), lock).scalar() != 1:
+                raise BackendError(f"conditions database {self.address}: {_AGAIN}; nothing was changed", transient=True)
+            try:
+                yield
+            finally:
+                connection.execute(sa.text("SELECT RELEASE_LOCK(:name)"), lock)
+
+    @property
+    def address(self) -> str:
+        """Where it is, without the password."""
+        return self._engine.url.render_as_string(hide_password=True)
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._engine.dialect.name == "sqlite"
 
     def _prepare(self, *, create: bool) -> None:
         with self._translated():
-            present = self._has_tables()
-            if create and not present:
-                self._create_tables()
-        if not (create or present):
+            revision = self.revision()
+        if revision is None and create:
+            self._create_tables()
+            return
+        if revision is None:
             raise BackendError(
-                f"there are payload files, but no conditions database {self._address}; put back a copy of it",
+                f"there are payload files, but no conditions database {self.address}; put back a copy of it",
                 transient=False,
             )
-        with self.read() as connection:
-            version = connection.scalar(sa.select(schema.about.c.content).filter_by(property="schema_version"))
-        if version != str(schema.SCHEMA_VERSION):
+        if revision != schema.REVISION:
             raise BackendError(
-                f"the conditions database {self._address} has tables of version {version}, this program knows version"
-                f" {schema.SCHEMA_VERSION}; use the program that made it, or another home directory",
+                f"the conditions database {self.address} has tables of version {revision}, this program knows version"
+                f" {schema.REVISION}; bring them up to date with `b2cal cdb upgrade`, or use the newer program",
                 transient=False,
             )
 
-    def _has_tables(self) -> bool:
+    def revision(self) -> str | None:
+        """Which migration the tables are of; ``None`` when there are none."""
         file = self._engine.url.database
-        if self._engine.name == "sqlite" and not (file and Path(file).exists()):
-            return False  # looking must not leave an empty file behind
+        if self._is_sqlite and not (file and Path(file).exists()):
+            return None  # looking must not leave an empty file behind
         with self._engine.connect() as connection:
-            return sa.inspect(connection).has_table(schema.about.name)
+            found = sa.inspect(connection)
+            if found.has_table(schema.version.name):
+                return str(connection.scalar(sa.select(schema.version.c.version_num)))
+            return "0001" if found.has_table("about") and found.has_table("tag_names") else None
 
     def _create_tables(self) -> None:
-        """Make the tables in one transaction; the lock keeps a second process from switching the log mode meanwhile."""
-        lock = FileLock(f"{self._engine.url.database}.lock") if self._engine.name == "sqlite" else None
-        with _held(lock):
-            if self._has_tables():
+        with self.upgrade_lock() as connection:
+            if self.revision() is not None:
                 return
-            if lock is not None:
-                with self._engine.connect() as connection:
-                    connection.connection.cursor().execute("PRAGMA journal_mode=WAL").close()
-            with self._writer.connect() as connection, connection.begin():
+            if self._is_sqlite:
+                connection.connection.cursor().execute("PRAGMA journal_mode=WAL").close()
+            with connection.begin():
                 schema.metadata.create_all(connection)
-                version = {"property": "schema_version", "content": str(schema.SCHEMA_VERSION)}
-                connection.execute(sa.insert(schema.about).values(version))
-
-    @property
-    def _address(self) -> str:
-        return self._engine.url.render_as_string(hide_password=True)
+                complete_tables(connection)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -116,23 +153,53 @@ class Database:
             yield
         except exc.IntegrityError as error:
             raise ConflictError(
-                f"the database {self._address} refused a change: {error.orig}; nothing changed"
+                f"the database {self.address} refused a change: {error.orig}; nothing changed"
             ) from error
         except exc.DBAPIError as error:
-            name = str(getattr(error.orig, "sqlite_errorname", ""))
-            known = (cause for prefix, cause in _CAUSES.items() if name.startswith(prefix))
-            transient, advice = next(known, (False, "see the message"))
-            message = f"conditions database {self._address}: {advice} ({error.orig}); nothing was changed"
+            transient, advice = _cause(error)
+            message = f"conditions database {self.address}: {advice} ({error.orig}); nothing was changed"
             raise BackendError(message, transient=transient) from error
 
 
-@contextmanager
-def _held(lock: FileLock | None) -> Iterator[None]:
-    if lock is None:
-        yield
+def _cause(error: exc.DBAPIError) -> tuple[bool, str]:
+    name = str(getattr(error.orig, "sqlite_errorname", ""))
+    number = next(iter(getattr(error.orig, "args", ())), None)
+    for key, cause in _CAUSES.items():
+        if name.startswith(key) if isinstance(key, str) else key == number:
+            return cause
+    return False, "see the message"
+
+
+def complete_tables(connection: sa.Connection) -> None:
+    """What tables made anew need besides: triggers, the first row of ``head``, and their version."""
+    for statement in schema.append_only_triggers(connection.dialect.name):
+        connection.exec_driver_sql(statement)
+    connection.execute(sa.insert(schema.head).values(id=1, entry=0, hash="", history_from=0))
+    connection.execute(sa.insert(schema.version).values(version_num=schema.REVISION))
+
+
+def _engine(url: sa.URL, *, pooled: bool) -> sa.Engine:
+    if url.get_backend_name() == "sqlite":
+        engine = sa.create_engine(url, poolclass=QueuePool if pooled else NullPool)
+        sa.event.listen(engine, "connect", _configure_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
     else:
-        with lock:
-            yield
+        # every transaction reads the state at its own beginning, whatever the server's default
+        engine = sa.create_engine(url, pool_pre_ping=True, pool_recycle=1800, isolation_level="REPEATABLE READ")
+    sa.event.listen(engine, "connect", _remember_process)
+    sa.event.listen(engine, "checkout", _refuse_inherited)
+    return engine
+
+
+def _remember_process(_connection: object, record: Any) -> None:  # noqa: ANN401 (SQLAlchemy's pool entry)
+    record.info["pid"] = os.getpid()
+
+
+def _refuse_inherited(_connection: object, record: Any, proxy: Any) -> None:  # noqa: ANN401
+    """A forked process must not talk on its parent's connection; this makes the pool give it one of its own."""
+    if record.info["pid"] != os.getpid():
+        record.dbapi_connection = proxy.dbapi_connection = None
+        raise exc.DisconnectionError("this connection belongs to the parent process")
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 (a raw connection of whichever driver)

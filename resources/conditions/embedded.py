@@ -1,11 +1,13 @@
-"""The embedded conditions database: tags and IoVs in SQLite, payload files beside it, no server.
+"""The embedded conditions database: tags and IoVs in SQLite or MariaDB, payload files on disk, no server.
 
 Every change is one transaction, written to the audit log with it. Payload files are put in place before the metadata
 that name them, so that a link always leads to content; a file that was never linked costs disk space and nothing else.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -16,40 +18,53 @@ from b2cal_core.payloads import (
     TRANSITIONS,
     AuditEntry,
     GlobalTag,
+    Lease,
     LocalPayload,
     Payload,
+    Release,
     Resolved,
     TagState,
     check_tag_name,
 )
-from b2cal_core.plans import fingerprint_of
+from b2cal_core.plans import PlanDocument, moved
 from b2cal_core.ports import Capabilities, ConditionsDB
-from b2cal_core.publishing import TagIov, UpdateMode, UpdatePlan, merge_tags, plan_running_update
+from b2cal_core.provenance import PayloadKey, Provenance
+from b2cal_core.publishing import TagIov, merge_tags
 from b2cal_core.ranges import ExpRun, IoV
-from resources.conditions import records, running_updates, schema, tag_content
+from b2cal_core.rights import Rights
+from resources.conditions import book, records, schema, tag_content
+from resources.conditions.book import Book, Signature, utc_now
 from resources.conditions.connections import Database
 from resources.conditions.export import write_storage
-from resources.conditions.payload_store import Content, PayloadStore
-from resources.conditions.records import Signature
+from resources.conditions.payload_store import PayloadStore
+from resources.conditions.running_updates import PlanWork
 
 _SERVED = frozenset(TagState) - {TagState.INVALID}
 
 
-def utc_now() -> datetime:
-    """The time by the computer's clock."""
-    return datetime.now(UTC)
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A transaction that changes one tag; ``number`` is that of the line of the audit log which will tell of it."""
+
+    connection: sa.Connection
+    signature: Signature
+    tag_id: int
+    tag: GlobalTag
+    number: int
 
 
 class EmbeddedConditionsDB(ConditionsDB):
     """A conditions database in one directory; usable by many threads and processes at once.
 
     Args:
-        directory: gets ``conditions.db`` and ``payloads/``; made when it is missing. Not on a network disk.
-        author: who the audit log names when a call does not say.
+        directory: gets ``payloads/`` and, on SQLite, ``conditions.db``; made when it is missing. SQLite does not work
+            on a network disk; there, give the address of a MariaDB.
+        rights: who works with it, named so by the audit log, and what they may do; by default everything.
         url: SQLAlchemy address of the database; by default SQLite in ``directory``.
+        pooled: keep connections open between calls; for servers.
         served: states a tag may have to be read through ``resolve`` and ``export``. OPEN is among them because the
             calibrations of a bucket read their own staging tag; INVALID cannot be.
-        clock: gives the time for the audit log, which nothing else depends on.
+        clock: gives the time for the audit log and for leases.
         on_step: told the name of each step of a change before it is taken, and ``committed``; what it raises ends it.
     """
 
@@ -57,23 +72,46 @@ class EmbeddedConditionsDB(ConditionsDB):
         self,
         directory: Path,
         *,
-        author: str = "b2cal",
-        url: str | None = None,
+        rights: Rights | None = None,
+        url: str | sa.URL | None = None,
+        pooled: bool = False,
         served: frozenset[TagState] = _SERVED,
         clock: Callable[[], datetime] = utc_now,
         on_step: Callable[[str], None] = lambda _step: None,
     ) -> None:
         if TagState.INVALID in served:
             raise ConfigurationError("a tag that is INVALID is never served; leave INVALID out of the served states")
-        self._author, self._served, self._clock, self._on_step = author, served, clock, on_step
+        self._served, self._clock, self._on_step = served, clock, on_step
+        self._rights = rights or Rights.everything("b2cal")
         self._store = PayloadStore(directory / "payloads", on_step)
-        own_file = sa.URL.create("sqlite", database=str(directory.absolute() / "conditions.db"))
-        self._database = Database(sa.make_url(url) if url else own_file, create=self._store.is_empty)
+        address = database_address(directory, url)
+        self._database = Database(address, create=self._store.is_empty, pooled=pooled)
+        self._book = Book(self._database, author=self._rights.user, clock=clock)
+
+    def seen_by(self, rights: Rights) -> "EmbeddedConditionsDB":
+        """The same database in the hands of another user; connections are shared."""
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view._rights, view._book = rights, Book(self._database, author=rights.user, clock=self._clock)
+        return view
 
     @property
     def capabilities(self) -> Capabilities:
-        """Everything in one transaction; revisions are given here; nobody is kept out."""
-        return Capabilities(atomic_batch=True, per_tag_rights=False, server_revisions=True)
+        """All there are: every change is one transaction, and nothing is forgotten."""
+        return Capabilities(
+            atomic_update=True,
+            atomic_edit=True,
+            per_tag_rights=True,
+            server_revisions=True,
+            immutable_past=True,
+            time_machine=True,
+            rollback=True,
+        )
+
+    @property
+    def database(self) -> Database:
+        """The connections, for those who serve or measure the database."""
+        return self._database
 
     @property
     def engine(self) -> sa.Engine:
@@ -96,181 +134,223 @@ class EmbeddedConditionsDB(ConditionsDB):
     def create_tag(self, name: str, description: str = "", *, type: str = "DEV") -> GlobalTag:  # noqa: A002 (the database's word)
         """Make an OPEN tag; ``ConflictError`` when the name is taken."""
         tag = GlobalTag(check_tag_name(name), TagState.OPEN, description=description, type=type)
+        self._rights.require_administer(name, "make")
+        signature = self._signature()
         with self._database.write() as connection:
-            records.insert_tag(connection, tag)
+            records.insert_tag(connection, tag, signature)
             detail = {"description": description, "type": type}
-            records.log(connection, self._signature(), action="create_tag", tag=name, detail=detail)
+            book.log(connection, signature, action="create_tag", tag=name, detail=detail)
             self._on_step("commit")
         return tag
 
-    def set_state(self, name: str, *, expected: TagState, new: TagState) -> GlobalTag:
+    def set_state(self, name: str, *, expected: TagState, new: TagState, lease: Lease | None = None) -> GlobalTag:
         """Change the state of a tag that is in the expected one, where the rules of states allow it."""
-        with self._database.write() as connection:
-            tag_id, tag = records.require_tag(connection, name)
-            records.require_state(tag, expected, f"before it goes to {new}")
+        self._rights.require_administer(name, f"bring to {new}")
+        with self._changing(name, lease) as change:
+            records.require_state(change.tag, expected, f"before it goes to {new}")
             if new not in TRANSITIONS[expected]:
                 allowed = ", ".join(sorted(TRANSITIONS[expected])) or "no other state"
                 raise ConflictError(f"tag {name} is {expected} and may go to {allowed}, not to {new}")
-            connection.execute(sa.update(schema.tags).where(schema.tags.c.id == tag_id).values(state=new.value))
+            records.change_state(change.connection, change.tag_id, new, change.signature)
             detail = {"from": expected.value, "to": new.value}
-            records.log(connection, self._signature(), action="set_state", tag=name, detail=detail)
+            book.log(change.connection, change.signature, action="set_state", tag=name, detail=detail)
             self._on_step("commit")
-        return GlobalTag(name, new, description=tag.description, type=tag.type)
+        return replace(change.tag, state=new)
 
     def clone_tag(self, source: str, name: str, *, state: TagState = TagState.OPEN, description: str = "") -> GlobalTag:
         """Make a tag with the content ``source`` has now, in any state; payload files are shared."""
+        self._rights.require_administer(check_tag_name(name), "make")
+        signature = self._signature()
         with self._database.write() as connection:
             source_id, original = records.require_tag(connection, source)
-            clone = GlobalTag(check_tag_name(name), state, description=description, type=original.type)
+            clone = GlobalTag(name, state, description=description, type=original.type)
+            tag_id = records.insert_tag(connection, clone, signature)
+            number = book.next_number(connection)
             links = tag_content.content(connection, source_id)
-            tag_id = records.insert_tag(connection, clone)
-            tag_content.insert(connection, tag_id, links)
+            tag_content.insert(connection, tag_id, links, number)
             tag_content.book_names(connection, tag_id, links, {link.name for link in links})
-            detail = {"source": source, "state": state.value, "fingerprint": fingerprint_of(state, links)}
-            records.log(connection, self._signature(), action="clone_tag", tag=name, detail=detail)
+            fingerprint = moved(records.fingerprint(connection, tag_id), added=links)
+            records.keep_fingerprint(connection, tag_id, fingerprint, signature)
+            detail = {"source": source, "state": state.value, "fingerprint": fingerprint}
+            book.log(connection, signature, action="clone_tag", tag=name, detail=detail)
             self._on_step("commit")
         return clone
 
-    def list_iovs(self, tag: str, within: IoV | None = None) -> tuple[TagIov, ...]:
+    def list_iovs(self, tag: str, within: IoV | None = None, *, as_of: int | None = None) -> tuple[TagIov, ...]:
         """The links of a tag that share a run with ``within``, by name, start and revision."""
         with self._database.read() as connection:
-            return tag_content.content(connection, records.require_tag(connection, tag)[0], within)
+            _require_history(connection, as_of)
+            return tag_content.content(connection, records.require_tag(connection, tag)[0], within, as_of=as_of)
 
     def fingerprint(self, tag: str) -> str:
-        """A hash of state and content, as ``b2cal_core.plans`` makes it."""
+        """A hash of state and content, as ``b2cal_core.plans`` makes it; kept up to date, so reading it is cheap."""
         with self._database.read() as connection:
-            tag_id, found = records.require_tag(connection, tag)
-            return fingerprint_of(found.state, tag_content.content(connection, tag_id))
-
-    def audit(self, tag: str | None = None) -> tuple[AuditEntry, ...]:
-        """The append-only log, or its lines about one tag, oldest first."""
-        with self._database.read() as connection:
-            return records.logged(connection, tag)
+            return records.fingerprint(connection, records.require_tag(connection, tag)[0])
 
     # Payloads
 
-    def put_payload(self, name: str, file: Path) -> Payload:
-        """Store the content, file first; what exists under the name is given back."""
-        records.check_payload_name(name)
-        content = self._store.add(file)
+    def put_payloads(self, files: Sequence[tuple[str, Path]]) -> tuple[Payload, ...]:
+        """Store the contents, files first; what exists under a name is given back."""
+        for name, _ in files:
+            records.check_payload_name(name)
+        contents = self._store.add_all(dict.fromkeys(file for _, file in files))
+        signature = self._signature()
         with self._database.write() as connection:
-            payload = records.register(connection, name, content, signature=self._signature())
+            payloads = records.register(connection, [(name, contents[file]) for name, file in files], signature)
             self._on_step("commit")
         self._on_step("committed")
-        return payload
+        return payloads
 
     def find_payloads(self, wanted: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Payload]:
         """(name, md5) to payload, for those that exist."""
         with self._database.read() as connection:
             return records.find_contents(connection, wanted)
 
-    def payload(self, name: str, revision: int) -> Payload | None:
-        """The payload of that revision, or ``None``."""
+    def payloads_of(self, wanted: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], Payload]:
+        """(name, revision) to payload, for those that exist."""
         with self._database.read() as connection:
-            return records.find_payload(connection, name, revision)
+            return records.find_revisions(connection, wanted)
 
     def payload_file(self, payload: Payload) -> Path:
         """The stored file itself, its SHA-256 just checked; it must not be written to."""
-        return self._store.verified(payload.sha256, f"payload {payload.name} revision {payload.revision}")
+        known = (
+            payload
+            if payload.sha256
+            else self.find_payloads([(payload.name, payload.md5)]).get((payload.name, payload.md5))
+        )
+        if known is None or known.sha256 is None:
+            raise DataError(f"the conditions database has no payload {payload.name} with MD5 {payload.md5}")
+        return self._store.verified(known.sha256, f"payload {payload.name} revision {payload.revision}")
 
     # Contents of OPEN tags
 
     def replace_iovs(self, tag: str, names: Iterable[str], payloads: Sequence[LocalPayload]) -> tuple[TagIov, ...]:
-        """Upload the files, then swap the links of ``names`` in one transaction; returns the links of these names."""
+        """Upload the files, then swap the links of ``names`` in one transaction."""
         replaced = frozenset(map(records.check_payload_name, names))
-        _refuse_strangers(tag, replaced, payloads)
+        refuse_strangers(tag, replaced, payloads)
         tag_content.refuse_overlaps(tag, (TagIov(local.name, 0, local.iov) for local in payloads))
+        self._rights.require_fill(tag, "fill")
         with self._database.read() as connection:  # before files are copied for nothing
-            _require_open(connection, tag)
-        contents = {file: self._store.add(file) for file in dict.fromkeys(local.file for local in payloads)}
-        with self._database.write() as connection:
-            tag_id = _require_open(connection, tag)
-            wanted = self._register(connection, payloads, contents)
-            present = tuple(link for link in tag_content.content(connection, tag_id) if link.name in replaced)
-            written = self._change(connection, (tag_id, tag, "replace_iovs"), replaced, present=present, wanted=wanted)
+            records.require_state(records.require_tag(connection, tag)[1], TagState.OPEN, _TO_FILL)
+        contents = self._store.add_all(dict.fromkeys(local.file for local in payloads))
+        with self._changing(tag) as change:
+            records.require_state(change.tag, TagState.OPEN, _TO_FILL)
+            signed = [(local.name, contents[local.file]) for local in payloads]
+            stored = records.register(change.connection, signed, change.signature)
+            wanted = {
+                TagIov(local.name, payload.revision, local.iov) for local, payload in zip(payloads, stored, strict=True)
+            }
+            present = tag_content.content(change.connection, change.tag_id, of=replaced)
+            written = self._edit(change, "replace_iovs", present=present, wanted=wanted)
             self._on_step("commit")
         self._on_step("committed")
         return written
 
     def add_iovs(self, tag: str, iovs: Sequence[TagIov], *, allow_overlaps: bool = False) -> tuple[TagIov, ...]:
         """See the port; ``allow_overlaps`` is for tags taken over, as they are, from a database that has overlaps."""
-        with self._database.write() as connection:
-            tag_id = _require_open(connection, tag)
-            tag_content.require_payloads(connection, iovs)
-            present = tag_content.content(connection, tag_id)
+        self._rights.require_fill(tag, "fill")
+        with self._changing(tag) as change:
+            records.require_state(change.tag, TagState.OPEN, _TO_FILL)
+            tag_content.require_payloads(change.connection, iovs)
+            names = frozenset(link.name for link in iovs)
+            present = tag_content.content(change.connection, change.tag_id, of=names)
             wanted = {tag_content.bare(link) for link in (*present, *iovs)}
             if not allow_overlaps:
                 tag_content.refuse_overlaps(tag, wanted)
-            names = frozenset(link.name for link in iovs)
-            self._change(connection, (tag_id, tag, "add_iovs"), names, present=present, wanted=wanted)
-            after = tag_content.content(connection, tag_id)
+            after = self._edit(change, "add_iovs", present=present, wanted=wanted)
             self._on_step("commit")
         return after
 
     # Reading through a chain of tags
 
-    def resolve(self, chain: Sequence[str], run: ExpRun, names: Iterable[str] | None = None) -> Mapping[str, Resolved]:
+    def resolve(
+        self, chain: Sequence[str], run: ExpRun, names: Iterable[str] | None = None, *, as_of: int | None = None
+    ) -> Mapping[str, Resolved]:
         """One query per tag; the LAST tag wins, and within a tag the highest revision."""
         found: dict[str, Resolved] = {}
         with self._database.read() as connection:
+            _require_history(connection, as_of)
             for tag in chain:  # the last one written wins
                 tag_id = self._require_served(connection, tag)
-                valid = tag_content.valid(connection, tag_id, run)
+                if as_of is None:
+                    valid = tag_content.valid(connection, tag_id, run)
+                else:
+                    valid = tag_content.valid_as_of(connection, tag_id, run, as_of=as_of)
                 found |= {name: Resolved(payload, iov, tag=tag) for name, (payload, iov) in valid.items()}
-        if names is None:
-            return found
-        wanted = tuple(dict.fromkeys(names))
-        if missing := [name for name in wanted if name not in found]:
-            raise DataError(
-                f"no payload {', '.join(missing)} is valid in {run} in any of the tags {', '.join(chain) or '(none)'};"
-                " calibrate it, or add a tag that has it to the chain"
-            )
-        return {name: found[name] for name in wanted}
+        return only_wanted(found, names, run=run, chain=chain)
 
     def export(self, chain: Sequence[str], directory: Path, *, within: IoV, names: Iterable[str] | None = None) -> Path:
         """Copy what the chain has in ``within``, clipped to it, into a testing payload storage."""
         wanted = None if names is None else frozenset(names)
         with self._database.read() as connection:
             by_priority = [
-                tag_content.content(connection, self._require_served(connection, tag), within)
+                tag_content.content(connection, self._require_served(connection, tag), within, of=wanted)
                 for tag in reversed(chain)
             ]
-            merged = [iov for iov in merge_tags(by_priority, within) if wanted is None or iov.name in wanted]
-            payloads = {(link.name, link.revision): link for link in merged}
-            found = {key: records.find_payload(connection, *key) for key in payloads}
-        lines = [
-            (payload, self.payload_file(payload), link.iov)
-            for link in merged
-            if (payload := found[link.name, link.revision]) is not None
-        ]
-        return write_storage(directory, lines)
+            merged = merge_tags(by_priority, within)
+            found = records.find_revisions(connection, {(link.name, link.revision) for link in merged})
+        lines = [(found[link.name, link.revision], link.iov) for link in merged]
+        return write_storage(directory, [(payload, self.payload_file(payload), iov) for payload, iov in lines])
 
     # Publishing
 
-    def plan(self, target: str, staging: str, first_run: ExpRun, mode: UpdateMode) -> tuple[UpdatePlan, str]:
-        """Both tags as one state of the database has them; ``UpdateRefused`` when the update breaks a rule."""
-        with self._database.read() as connection:
-            target_id, running = records.require_tag(connection, target)
-            staging_id, staged = records.require_tag(connection, staging)
-            records.require_state(running, TagState.RUNNING, "to be the target of an update")
-            records.require_state(staged, TagState.VALIDATED, "to be published")
-            before = tag_content.content(connection, target_id)
-            update = plan_running_update(before, tag_content.content(connection, staging_id), first_run, mode)
-        return update, fingerprint_of(running.state, before)
-
-    def apply(self, plan: UpdatePlan, *, target: str, fingerprint: str, author: str, reason: str) -> tuple[TagIov, ...]:
-        """Apply the plan in one transaction, read back before it is committed."""
-        with self._database.write() as connection:
-            update = running_updates.RunningUpdate(plan, target=target, fingerprint=fingerprint)
-            after = update.apply(connection, Signature(author, self._clock()), reason=reason, on_step=self._on_step)
+    def apply(self, document: PlanDocument, release: Release, *, lease: Lease | None = None) -> tuple[TagIov, ...]:
+        """Carry the plan out in one transaction, read back before it is committed."""
+        if release.missing:
+            raise ConfigurationError(
+                f"a plan is carried out with an author, an approver and a reason; {', '.join(release.missing)} is"
+                " missing. Nothing was changed"
+            )
+        self._rights.require_administer(document.target, "publish into")
+        with self._changing(document.target, lease) as change:
+            work = PlanWork(document, release, replace(change.signature, author=release.author), self._on_step)
+            if book.is_applied(change.connection, document.target, document.hash):
+                return work.affected(change.connection, change.tag_id)
+            after = work.carry_out(change.connection, change.tag_id, change.tag)
             self._on_step("commit")
         self._on_step("committed")
         return after
 
+    def lease(self, tag: str, *, holder: str, seconds: float) -> Lease:
+        """Take or prolong the lease of a tag."""
+        self._rights.require_fill(tag, "change")
+        return self._book.lease(tag, holder=holder, seconds=seconds)
+
+    def end_lease(self, lease: Lease) -> None:
+        """Give a lease back."""
+        self._book.end_lease(lease)
+
+    # The record
+
+    def record_provenance(self, records: Mapping[PayloadKey, Provenance], *, author: str) -> None:
+        """Keep where payloads come from."""
+        self._book.record_provenance(records, author=author)
+
+    def provenance(self, wanted: Iterable[PayloadKey]) -> Mapping[PayloadKey, Provenance]:
+        """(name, md5) to the last record, for those that have one."""
+        return self._book.provenance(wanted)
+
+    def note(self, tag: str, *, action: str, release: Release, detail: str, plan_hash: str | None = None) -> AuditEntry:
+        """Append a line to the audit log that changes nothing else."""
+        return self._book.note(tag, action=action, release=release, detail=detail, plan_hash=plan_hash)
+
+    def audit(self, tag: str | None = None, *, since: int = 0) -> tuple[AuditEntry, ...]:
+        """The append-only log, or its lines about one tag, oldest first."""
+        return self._book.audit(tag, since=since)
+
     # Inside
 
     def _signature(self) -> Signature:
-        return Signature(self._author, self._clock())
+        return Signature(self._rights.user, self._clock())
+
+    @contextmanager
+    def _changing(self, tag: str, lease: Lease | None = None) -> Iterator[_Change]:
+        """A transaction that changes the tag, which nobody else has a lease on."""
+        signature = self._signature()
+        with self._database.write() as connection:
+            tag_id, found = records.require_tag(connection, tag)
+            book.require_free(connection, tag, lease, now=signature.when)
+            yield _Change(connection, signature, tag_id, tag=found, number=book.next_number(connection))
 
     def _require_served(self, connection: sa.Connection, name: str) -> int:
         tag_id, tag = records.require_tag(connection, name)
@@ -278,52 +358,67 @@ class EmbeddedConditionsDB(ConditionsDB):
             raise ConflictError(f"tag {name} is {tag.state} and is not served; leave it out of the chain of tags")
         return tag_id
 
-    def _register(
-        self, connection: sa.Connection, payloads: Iterable[LocalPayload], contents: Mapping[Path, Content]
-    ) -> set[TagIov]:
-        signature = self._signature()
-        wanted = set()
-        for local in payloads:
-            payload = records.register(connection, local.name, contents[local.file], signature=signature)
-            wanted.add(TagIov(local.name, payload.revision, local.iov))
-        return wanted
-
-    def _change(
-        self,
-        connection: sa.Connection,
-        where: tuple[int, str, str],
-        names: frozenset[str],
-        *,
-        present: Sequence[TagIov],
-        wanted: set[TagIov],
+    def _edit(
+        self, change: _Change, action: str, *, present: Sequence[TagIov], wanted: set[TagIov]
     ) -> tuple[TagIov, ...]:
-        """Bring the links from ``present`` to ``wanted``, with as few changes as possible, and read them back."""
-        tag_id, tag, action = where
+        """Bring the links from ``present``, all of some names, to ``wanted``, with as few changes as possible."""
+        connection, tag_id = change.connection, change.tag_id
         dropped = [link for link in present if tag_content.bare(link) not in wanted]
         added = sorted(wanted - {tag_content.bare(link) for link in present}, key=lambda link: (link.name, link.iov))
         if not dropped and not added:
             return tuple(present)
-        tag_content.drop(connection, (link.id for link in dropped if link.id is not None))
+        tag_content.drop(connection, (link.id for link in dropped if link.id is not None), change.number)
         self._on_step("links dropped")
-        tag_content.insert(connection, tag_id, added)
-        after = tag_content.content(connection, tag_id)
+        tag_content.insert(connection, tag_id, added, change.number)
+        names = {link.name for link in (*present, *wanted)}
+        after = tag_content.content(connection, tag_id, of=names)
         tag_content.book_names(connection, tag_id, after, names)
-        written = tuple(link for link in after if link.name in names)
-        tag_content.require_equal(tag, written, {link for link in wanted if link.name in names})
+        tag_content.require_equal(change.tag.name, after, wanted)
+        fingerprint = moved(records.fingerprint(connection, tag_id), added=added, dropped=dropped)
+        records.keep_fingerprint(connection, tag_id, fingerprint, change.signature)
         detail = {"dropped": tag_content.rows(dropped), "added": tag_content.rows(added)}
-        records.log(connection, self._signature(), action=action, tag=tag, detail=detail)
-        return written
+        book.log(connection, change.signature, action=action, tag=change.tag.name, detail=detail)
+        return after
 
 
-def _require_open(connection: sa.Connection, name: str) -> int:
-    tag_id, tag = records.require_tag(connection, name)
-    records.require_state(tag, TagState.OPEN, "for its content to be changed")
-    return tag_id
+_TO_FILL = "for its content to be changed"
 
 
-def _refuse_strangers(tag: str, names: frozenset[str], payloads: Iterable[LocalPayload]) -> None:
+def database_address(directory: Path, url: str | sa.URL | None) -> sa.URL:
+    """The address given, or that of the SQLite file of a directory."""
+    return sa.make_url(url) if url else sa.URL.create("sqlite", database=str(directory.absolute() / "conditions.db"))
+
+
+def refuse_strangers(tag: str, names: frozenset[str], payloads: Iterable[LocalPayload]) -> None:
+    """Raise ``ConfigurationError`` when a payload is not among the names to be replaced."""
     if strangers := sorted({local.name for local in payloads} - names):
         raise ConfigurationError(
             f"payload {', '.join(strangers)} is not among the names to be replaced in tag {tag}"
             f" ({', '.join(sorted(names)) or 'none'}); name it too. Nothing was changed"
+        )
+
+
+def only_wanted(
+    found: Mapping[str, Resolved], names: Iterable[str] | None, *, run: ExpRun, chain: Sequence[str]
+) -> Mapping[str, Resolved]:
+    """What was found of the names asked for, or everything; ``DataError`` when one was not found."""
+    if names is None:
+        return found
+    wanted = tuple(dict.fromkeys(names))
+    if missing := [name for name in wanted if name not in found]:
+        raise DataError(
+            f"no payload {', '.join(missing)} is valid in {run} in any of the tags {', '.join(chain) or '(none)'};"
+            " calibrate it, or add a tag that has it to the chain"
+        )
+    return {name: found[name] for name in wanted}
+
+
+def _require_history(connection: sa.Connection, as_of: int | None) -> None:
+    if as_of is None:
+        return
+    begins, last = connection.execute(sa.select(schema.head.c.history_from, schema.head.c.entry)).one()
+    if not begins <= as_of <= last:
+        raise ConfigurationError(
+            f"the database can be read as it was after the lines {begins} to {last} of its audit log, not after"
+            f" {as_of}; `b2cal cdb audit` lists them"
         )

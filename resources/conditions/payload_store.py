@@ -8,7 +8,7 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,13 +51,14 @@ class PayloadStore:
         with _disk_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
 
-    def add(self, file: Path) -> Content:
-        """Keep a copy of the file; content that is there already, and undamaged, is not written again."""
-        content = content_of(file)
-        if self._is_intact(content):
-            return content
+    def add_all(self, files: Iterable[Path]) -> dict[Path, Content]:
+        """Keep copies of the files; content that is there already, and undamaged, is not written again."""
+        contents = {file: content_of(file) for file in files}
+        distinct = {content: file for file, content in contents.items()}
+        missing = [file for content, file in distinct.items() if not self._is_intact(content)]
         with _disk_errors(self._directory):
-            return self._write(file)
+            self._write_all({file: contents[file] for file in missing})
+        return contents
 
     @property
     def is_empty(self) -> bool:
@@ -93,35 +94,45 @@ class PayloadStore:
         except OSError:
             return False  # absent, or unreadable and then to be written anew
 
-    def _write(self, file: Path) -> Content:
-        descriptor, name = tempfile.mkstemp(prefix=".incoming-", dir=self._directory)
-        temporary = Path(name)
+    def _write_all(self, files: Mapping[Path, Content]) -> None:
+        """Write, sync, then rename; each directory is synced once for all the files that came into it."""
+        complete: dict[Path, Path] = {}
         try:
-            with os.fdopen(descriptor, "wb") as target:
-                self._on_step("write payload file")
-                content = _hashed(file, copy_to=target)
-                target.flush()
-                os.fsync(target.fileno())
-            _require_same(file, content, copy=_hashed(temporary))
-            self._place(temporary, self.path(content.sha256))
+            for file, content in files.items():
+                descriptor, name = tempfile.mkstemp(prefix=".incoming-", dir=self._directory)
+                complete[Path(name)] = self.path(content.sha256)
+                self._write(file, content, descriptor)
+            for temporary, path in complete.items():
+                self._place(temporary, path)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            for temporary in complete:
+                temporary.unlink(missing_ok=True)
             raise
-        return content
+        for directory in sorted({path.parent for path in complete.values()} | ({self._directory} if files else set())):
+            _sync_directory(directory)
+        if files:
+            self._on_step("payload files in place")
+
+    def _write(self, file: Path, content: Content, descriptor: int) -> None:
+        with os.fdopen(descriptor, "wb") as target:
+            self._on_step("write payload file")
+            copied = _hashed(file, copy_to=target)
+            target.flush()
+            os.fsync(target.fileno())
+            _require_same(file, content, copy=copied)
 
     def _place(self, temporary: Path, path: Path) -> None:
         self._on_step("rename payload file")
         path.parent.mkdir(exist_ok=True)
         temporary.chmod(0o444)
         temporary.replace(path)
-        for directory in (path.parent, self._directory):
-            _sync_directory(directory)
-        self._on_step("payload file in place")
 
 
 def _require_same(file: Path, content: Content, *, copy: Content) -> None:
     if copy != content:
-        raise IntegrityError(f"the copy of payload file {file} differs from what was read; check the disk")
+        raise IntegrityError(
+            f"payload file {file} was changed while it was read; write it elsewhere, then upload it"
+        )
 
 
 def _hashed(file: Path, copy_to: BinaryIO | None = None) -> Content:

@@ -1,115 +1,218 @@
-"""Applying a plan to a RUNNING tag: open IoVs are closed and newer ones added, nothing else."""
+"""Carrying plans out: open IoVs of a RUNNING tag are closed and newer ones added, nothing else; OPEN tags are edited.
 
-from collections.abc import Callable, Sequence
+Only the links from the first changed run on are read, so that a publish costs the same in a small and in a large tag.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from b2cal_core.errors import ConflictError
-from b2cal_core.payloads import TagState
-from b2cal_core.plans import fingerprint_of, plan_hash
-from b2cal_core.publishing import Operation, TagIov, UpdatePlan, applied
-from resources.conditions import records, tag_content
-from resources.conditions.records import Signature
+from b2cal_core.errors import ConflictError, DataError
+from b2cal_core.payloads import GlobalTag, Payload, Release, TagState
+from b2cal_core.plans import PlanDocument, PlanKind, moved
+from b2cal_core.publishing import Operation, TagIov, applied
+from b2cal_core.ranges import IoV
+from resources.conditions import book, records, schema, tag_content
+from resources.conditions.book import Signature
+
+_STATES: Mapping[PlanKind, TagState] = {
+    PlanKind.running_update: TagState.RUNNING,
+    PlanKind.rollback: TagState.RUNNING,
+    PlanKind.edit: TagState.OPEN,
+}
 
 
-@dataclass(frozen=True, slots=True)
-class RunningUpdate:
-    """A plan, the tag it is for and the fingerprint of the content it was made from."""
-
-    plan: UpdatePlan
-    target: str
-    fingerprint: str
-
-    @property
-    def hash(self) -> str:
-        """What the audit log calls it by."""
-        return plan_hash(self.plan, target=self.target, fingerprint=self.fingerprint)
-
-    def apply(
-        self, connection: sa.Connection, signature: Signature, *, reason: str, on_step: Callable[[str], None]
-    ) -> tuple[TagIov, ...]:
-        """Change the tag, read it back and write the audit log; what was applied before is not applied again."""
-        tag_id, tag = records.require_tag(connection, self.target)
-        before = tag_content.content(connection, tag_id)
-        if records.is_applied(connection, self.target, self.hash):
-            return before
-        records.require_state(tag, TagState.RUNNING, "to be updated")
-        self._require_fingerprint(fingerprint_of(tag.state, before))
-        predicted = applied(before, self.plan)
-        self._require_append_only(before, predicted)
-        tag_content.require_payloads(connection, self._creations())
-        self._write(connection, tag_id, before=before, on_step=on_step)
-        after = tag_content.content(connection, tag_id)
-        tag_content.book_names(connection, tag_id, after, self._names)
-        tag_content.require_equal(self.target, after, predicted)
-        self._log(connection, signature, reason=reason, after=fingerprint_of(tag.state, after))
-        return after
-
-    def _require_fingerprint(self, found: str) -> None:
-        if found != self.fingerprint:
-            raise ConflictError(
-                f"tag {self.target} was changed after the plan was made (fingerprint {found[:12]}, the plan is for"
-                f" {self.fingerprint[:12]}); nothing was changed. Make a new plan and have it approved"
+def require_created_payloads(document: PlanDocument, known: Mapping[tuple[str, int], Payload]) -> None:
+    """Raise ``DataError`` when a payload to be added is not there, or has other content than the plan says."""
+    sums = {(name, revision): md5 for name, revision, md5 in document.checksums}
+    for link in document.created:
+        payload = known.get((link.name, link.revision))
+        if payload is None:
+            raise DataError(
+                f"the conditions database has no payload {link.name} revision {link.revision}; upload it first."
+                " Nothing was changed"
+            )
+        if sums.get((link.name, link.revision)) != payload.md5:
+            raise DataError(
+                f"{link.name} revision {link.revision} has MD5 {payload.md5}, the plan says"
+                f" {sums.get((link.name, link.revision))}; make a new plan. Nothing was changed"
             )
 
-    @property
-    def _names(self) -> frozenset[str]:
-        return frozenset(operation.name for operation in self.plan.operations)
 
-    def _require_append_only(self, before: Sequence[TagIov], predicted: Sequence[TagIov]) -> None:
-        """Refuse a plan that would change what was already decided for the past, whoever made it."""
-        for operation in self.plan.operations:
-            if operation.kind == "close":
-                self._require_open_link(operation, before)
-            elif any(link.name == operation.name and link.iov.start >= operation.iov.start for link in before):
-                self._refuse(operation, "something of that name starts there or later already")
-        tag_content.refuse_overlaps(self.target, (link for link in predicted if link.name in self._names))
+def require_append_only(document: PlanDocument, before: Sequence[TagIov]) -> None:
+    """Raise ``ConflictError`` when a running update would change what was decided for the past, whoever made it.
 
-    def _require_open_link(self, operation: Operation, before: Sequence[TagIov]) -> None:
-        link = closed_link(operation, before)
-        if link is None or not link.iov.is_open:
-            self._refuse(operation, "the tag has no such open IoV")
-        elif link.iov.start != operation.iov.start:
-            self._refuse(operation, "an IoV keeps its start")
-
-    def _refuse(self, operation: Operation, why: str) -> None:
+    ``before`` are the links of the target from the first run on that the plan touches.
+    """
+    touched, first = document.touched, document.first_run
+    if touched is not None and (first is None or touched.start < first.edge):
         raise ConflictError(
-            f"the plan would {operation.kind} {operation.name} revision {operation.revision} in {operation.iov}, but"
-            f" {why}, and a RUNNING tag is only appended to; nothing was changed. Make a new plan"
+            f"the plan for {document.target} changes runs from {touched.start} on, but is for runs from"
+            f" {first or 'no stated run'} on; nothing was changed. Make a new plan"
         )
-
-    def _creations(self) -> list[TagIov]:
-        return [TagIov(op.name, op.revision, op.iov) for op in self.plan.operations if op.kind == "create"]
-
-    def _write(
-        self, connection: sa.Connection, tag_id: int, *, before: Sequence[TagIov], on_step: Callable[[str], None]
-    ) -> None:
-        for operation in self.plan.operations:
-            link = closed_link(operation, before) if operation.kind == "close" else None
-            if link is not None and link.id is not None:
-                tag_content.shorten(connection, link.id, operation.iov)
-        on_step("open IoVs closed")
-        tag_content.insert(connection, tag_id, self._creations())
-        on_step("new IoVs created")
-
-    def _log(self, connection: sa.Connection, signature: Signature, *, reason: str, after: str) -> None:
-        operations = [[op.kind, op.name, op.revision, *op.iov] for op in self.plan.operations]
-        detail = {"before": self.fingerprint, "after": after, "operations": operations}
-        records.log(
-            connection,
-            signature,
-            action="apply",
-            tag=self.target,
-            detail=detail,
-            reason=reason,
-            plan_hash=self.hash,
-        )
+    last: dict[str, TagIov] = {}
+    for link in before:
+        known = last.get(link.name)
+        last[link.name] = link if known is None or link.iov.start > known.iov.start else known
+    for operation in document.plan.operations:
+        latest = last.get(operation.name)
+        if operation.kind == "drop":
+            _refuse(operation, "nothing is taken out of it")
+        elif operation.kind == "close":
+            _require_open_link(operation, before)
+        elif latest is not None and latest.iov.start >= operation.iov.start:
+            _refuse(operation, "something of that name starts there or later already")
+    predicted = applied(before, document.plan)
+    tag_content.refuse_overlaps(document.target, (link for link in predicted if link.name in document.names))
 
 
-def closed_link(operation: Operation, before: Sequence[TagIov]) -> TagIov | None:
+def _require_open_link(operation: Operation, before: Sequence[TagIov]) -> None:
+    link = closed_link(operation, before)
+    if link is None or not link.iov.is_open:
+        _refuse(operation, "the tag has no such open IoV")
+    elif link.iov.start != operation.iov.start:
+        _refuse(operation, "an IoV keeps its start")
+
+
+def _refuse(operation: Operation, why: str) -> None:
+    raise ConflictError(
+        f"the plan would {operation.kind} {operation.name} revision {operation.revision} in {operation.iov}, but"
+        f" {why}, and a RUNNING tag is only appended to; nothing was changed. Make a new plan"
+    )
+
+
+def closed_link(operation: Operation, before: Iterable[TagIov]) -> TagIov | None:
     """The link that a closing operation is about: by its id, or where the plan has none, the open one."""
     same = [link for link in before if (link.name, link.revision) == (operation.name, operation.revision)]
     if operation.id is not None:
         return next((link for link in same if link.id == operation.id), None)
     return next((link for link in same if link.iov.is_open), None)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanWork:
+    """A plan being carried out in one transaction.
+
+    Attributes:
+        on_step: told the name of each step before it is taken.
+    """
+
+    document: PlanDocument
+    release: Release
+    signature: Signature
+    on_step: Callable[[str], None]
+
+    def carry_out(self, connection: sa.Connection, tag_id: int, tag: GlobalTag) -> tuple[TagIov, ...]:
+        """Change the tag, read it back and write the audit log; returns the links of the touched names and runs."""
+        document = self.document
+        records.require_state(tag, _STATES[document.kind], f"for a plan of kind {document.kind}")
+        self._require_fingerprint(records.fingerprint(connection, tag_id))
+        before = self.affected(connection, tag_id)
+        self._check(connection, before)
+        predicted = applied(before, document.plan)
+        number = book.next_number(connection)
+        self._write(connection, tag_id, before=before, number=number)
+        after = self.affected(connection, tag_id)
+        tag_content.require_equal(document.target, after, predicted)
+        self._keep(connection, tag_id, before=before, after=after)
+        return after
+
+    def affected(self, connection: sa.Connection, tag_id: int) -> tuple[TagIov, ...]:
+        """What the tag has of the touched names: all of it for an edit, else from the first touched run on."""
+        document = self.document
+        within = None if document.kind is PlanKind.edit else _from_before(document.touched)
+        return tag_content.content(connection, tag_id, within, of=document.names)
+
+    def _require_fingerprint(self, found: str) -> None:
+        if found != self.document.fingerprint:
+            raise ConflictError(
+                f"tag {self.document.target} was changed after the plan was made (fingerprint {found[:12]}, the plan is"
+                f" for {self.document.fingerprint[:12]}); nothing was changed. Make a new plan and have it approved"
+            )
+
+    def _check(self, connection: sa.Connection, before: Sequence[TagIov]) -> None:
+        document = self.document
+        known = records.find_revisions(connection, {(link.name, link.revision) for link in document.created})
+        require_created_payloads(document, known)
+        if document.kind is PlanKind.running_update:
+            require_append_only(document, before)
+            self._require_provenance(connection, known.values())
+        else:
+            self._require_links(before)
+            tag_content.refuse_overlaps(document.target, applied(before, document.plan))
+
+    def _require_provenance(self, connection: sa.Connection, payloads: Iterable[Payload]) -> None:
+        missing = book.lacking_provenance(connection, {(payload.name, payload.md5) for payload in payloads})
+        if missing:
+            raise DataError(
+                f"payloads are published with complete provenance only: {'; '.join(missing)}. Record it with"
+                " `b2cal cdb provenance`; nothing was changed"
+            )
+
+    def _require_links(self, before: Sequence[TagIov]) -> None:
+        """Whatever is closed or dropped must be there just so."""
+        present = {(link.name, link.revision, link.iov) for link in before}
+        for operation in self.document.plan.operations:
+            if operation.kind == "drop" and (operation.name, operation.revision, operation.iov) not in present:
+                raise ConflictError(
+                    f"tag {self.document.target} does not have {operation.name} revision {operation.revision} in"
+                    f" {operation.iov}, which the plan drops; nothing was changed. Make a new plan"
+                )
+            if operation.kind == "close":
+                _require_open_link(operation, before)
+
+    def _write(self, connection: sa.Connection, tag_id: int, *, before: Sequence[TagIov], number: int) -> None:
+        operations = self.document.plan.operations
+        ids = {tag_content.bare(link): link.id for link in before}
+        dropped = [TagIov(op.name, op.revision, op.iov) for op in operations if op.kind == "drop"]
+        tag_content.drop(connection, [id_ for link in dropped if (id_ := ids[link]) is not None], number)
+        self.on_step("links dropped")
+        closing = [(closed_link(op, before), op.iov) for op in operations if op.kind == "close"]
+        ends = {link.id: iov for link, iov in closing if link is not None and link.id is not None}
+        tag_content.shorten(connection, ends, number)
+        self.on_step("open IoVs closed")
+        tag_content.insert(connection, tag_id, self.document.created, number)
+        self.on_step("new IoVs created")
+
+    def _keep(
+        self, connection: sa.Connection, tag_id: int, *, before: Sequence[TagIov], after: Sequence[TagIov]
+    ) -> None:
+        document = self.document
+        old, new = set(map(tag_content.bare, before)), set(map(tag_content.bare, after))
+        fingerprint = moved(document.fingerprint, added=new - old, dropped=old - new)
+        if document.predicted != fingerprint:
+            raise ConflictError(
+                f"the plan for {document.target} predicts the content {document.predicted[:12]}, its operations make"
+                f" {fingerprint[:12]}; nothing was changed. Make a new plan"
+            )
+        records.keep_fingerprint(connection, tag_id, fingerprint, self.signature)
+        if document.kind is PlanKind.running_update:
+            tag_content.book_new_names(connection, tag_id, document.names)
+        else:
+            whole = tag_content.content(connection, tag_id, of=document.names)
+            tag_content.book_names(connection, tag_id, whole, document.names)
+        book.log(
+            connection,
+            self.signature,
+            action="apply",
+            tag=document.target,
+            detail=plan_detail(document),
+            release=self.release,
+            plan_hash=document.hash,
+        )
+
+
+def plan_detail(document: PlanDocument) -> dict[str, object]:
+    """What the audit log says of a plan: the whole of it, so that it can be taken back or made up for later."""
+    return {"before": document.fingerprint, "after": document.predicted, "document": document.to_json()}
+
+
+def _from_before(touched: IoV | None) -> IoV | None:
+    """The touched runs and the one before them, so that the links that end just there are read back too."""
+    if touched is None:
+        return None
+    exp, run = touched.start
+    if run > 0:
+        return IoV(exp, run - 1, -1, -1)
+    return touched if exp == 0 else IoV(exp - 1, schema.LARGEST, -1, -1)

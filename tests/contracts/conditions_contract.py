@@ -2,15 +2,18 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from b2cal_caf.local_database import LocalDatabase
 from b2cal_core.errors import ConfigurationError, ConflictError, DataError
-from b2cal_core.payloads import TRANSITIONS, LocalPayload, TagState
+from b2cal_core.payloads import TRANSITIONS, LocalPayload, Release, TagState, broken_link
+from b2cal_core.plans import PlanDocument, PlanKind, fingerprint_of, moved
 from b2cal_core.ports import ConditionsDB
-from b2cal_core.publishing import Operation, TagIov, UpdateMode, UpdatePlan, UpdateRefused, applied
+from b2cal_core.provenance import Provenance
+from b2cal_core.publishing import Operation, TagIov, UpdateMode, UpdatePlan, applied, plan_running_update
 from b2cal_core.ranges import ExpRun, IoV
 
 ALWAYS = IoV(0, 0, -1, -1)
@@ -23,6 +26,17 @@ PATHS: dict[TagState, tuple[TagState, ...]] = {
     TagState.RUNNING: (TagState.RUNNING,),
     TagState.INVALID: (TagState.TESTING, TagState.VALIDATED, TagState.PUBLISHED, TagState.INVALID),
 }
+
+RELEASE = Release("anna", "bert", "bucket 12 is good")
+RECORD = Provenance(
+    code="release-09, caf_p.py 1a2b3c",
+    inputs=("run1.root",),
+    runs=((1, 1),),
+    tags=("online",),
+    upstream=(),
+    config={},
+    validation={"verdict": "pass"},
+)
 
 Write = Callable[[str], Path]
 
@@ -41,6 +55,44 @@ def bring(conditions: ConditionsDB, tag: str, state: TagState) -> None:
 
 def contents(iovs: Iterable[TagIov]) -> set[tuple[str, int, str]]:
     return {(link.name, link.revision, str(link.iov)) for link in iovs}
+
+
+def document_of(
+    conditions: ConditionsDB,
+    target: str,
+    operations: Iterable[Operation],
+    *,
+    first_run: ExpRun | None = None,
+    kind: PlanKind = PlanKind.running_update,
+) -> PlanDocument:
+    """A plan of these operations for the target as it is now, whatever the rules say of them."""
+    plan, before = UpdatePlan(tuple(operations)), conditions.list_iovs(target)
+    fingerprint, after = conditions.fingerprint(target), applied(before, plan)
+    old, new = ({TagIov(link.name, link.revision, link.iov) for link in links} for links in (before, after))
+    known = conditions.payloads_of({(op.name, op.revision) for op in plan.operations if op.kind == "create"})
+    return PlanDocument(
+        kind,
+        target,
+        (),
+        fingerprint,
+        moved(fingerprint, added=new - old, dropped=old - new),
+        plan,
+        first_run=first_run,
+        checksums=tuple((p.name, p.revision, p.md5) for p in known.values()),
+    )
+
+
+def update_of(conditions: ConditionsDB, target: str, staging: str, first_run: ExpRun, mode: UpdateMode) -> PlanDocument:
+    """The plan of a running update."""
+    plan = plan_running_update(conditions.list_iovs(target), conditions.list_iovs(staging), first_run, mode)
+    return document_of(conditions, target, plan.operations, first_run=first_run)
+
+
+def vouch(conditions: ConditionsDB, tag: str) -> None:
+    """Record complete provenance of everything in a tag."""
+    known = conditions.payloads_of({(link.name, link.revision) for link in conditions.list_iovs(tag)})
+    records = {(payload.name, payload.md5): RECORD for payload in known.values()}
+    conditions.record_provenance(records, author="anna")
 
 
 class ConditionsContract:
@@ -133,7 +185,7 @@ class ConditionsContract:
     def test_a_payload_is_found_by_checksum_and_by_revision(self, conditions: ConditionsDB, write: Write) -> None:
         payload = conditions.put_payload("p", write("one"))
         assert payload.md5 == hashlib.md5(b"one", usedforsecurity=False).hexdigest()
-        assert payload.sha256 == hashlib.sha256(b"one").hexdigest()
+        assert payload.sha256 in {hashlib.sha256(b"one").hexdigest(), None}
         wanted = [("p", payload.md5), ("q", payload.md5), ("p", "0" * 32)]
         assert conditions.find_payloads(wanted) == {("p", payload.md5): payload}
         assert conditions.payload("p", 1) == payload
@@ -242,7 +294,7 @@ class ConditionsContract:
         make("a", ("p", "1", "0,0,0,-1"))
         link = TagIov("p", 1, iov("1,0,1,-1"))
         after = conditions.add_iovs("a", [link])
-        assert contents(after) == {("p", 1, "0,0,0,-1"), ("p", 1, "1,0,1,-1")}
+        assert contents(after) == contents(conditions.list_iovs("a")) == {("p", 1, "0,0,0,-1"), ("p", 1, "1,0,1,-1")}
         assert conditions.add_iovs("a", [link]) == after
 
     def test_a_link_of_an_unknown_payload_or_one_that_overlaps_is_refused(
@@ -369,6 +421,14 @@ class ConditionsContract:
 
     # Publishing
 
+    @pytest.fixture
+    def ready(self, conditions: ConditionsDB, make: Callable[..., None]) -> PlanDocument:
+        """A plan that brings payload p, with provenance, from a staging tag into a RUNNING one."""
+        make("running", ("p", "1", "0,0,-1,-1"), state=TagState.RUNNING)
+        make("staging", ("p", "2", "0,0,-1,-1"), state=TagState.VALIDATED)
+        vouch(conditions, "staging")
+        return update_of(conditions, "running", "staging", ExpRun(1, 0), UpdateMode.strict)
+
     def test_the_golden_example_of_a_running_update(self, conditions: ConditionsDB, make: Callable[..., None]) -> None:
         make(
             "running",
@@ -389,12 +449,10 @@ class ConditionsContract:
             ("p4", "r1", "0,0,1,20"),
             state=TagState.VALIDATED,
         )
-        plan, fingerprint = conditions.plan("running", "staging", ExpRun(1, 2), UpdateMode.allow_closed)
-        before = conditions.list_iovs("running")
-        after = conditions.apply(plan, target="running", fingerprint=fingerprint, author="anna", reason="bucket 1")
-        assert after == conditions.list_iovs("running")
-        assert contents(after) == contents(applied(before, plan))
-        assert contents(after) == {
+        vouch(conditions, "staging")
+        plan = update_of(conditions, "running", "staging", ExpRun(1, 2), UpdateMode.allow_closed)
+        conditions.apply(plan, RELEASE)
+        assert contents(conditions.list_iovs("running")) == {
             ("p1", 1, "0,1,1,0"),
             ("p1", 2, "1,1,1,1"),
             ("p1", 3, "1,2,1,8"),
@@ -406,51 +464,30 @@ class ConditionsContract:
             ("p4", 1, "0,1,1,20"),
             ("p5", 1, "0,1,-1,-1"),
         }
+        assert conditions.fingerprint("running") == plan.predicted
 
-    def test_planning_changes_nothing_and_refuses_with_reasons(
-        self, conditions: ConditionsDB, make: Callable[..., None]
+    def test_what_a_plan_changed_is_given_back_as_it_was_read(
+        self, conditions: ConditionsDB, ready: PlanDocument
     ) -> None:
-        make("running", ("p", "1", "1,0,-1,-1"), state=TagState.RUNNING)
-        make("staging", ("p", "2", "0,0,-1,-1"), state=TagState.VALIDATED)
-        before, log = conditions.fingerprint("running"), conditions.audit()
-        conditions.plan("running", "staging", ExpRun(2, 0), UpdateMode.strict)
-        with pytest.raises(UpdateRefused) as refused:
-            conditions.plan("running", "staging", ExpRun(1, 0), UpdateMode.strict)
-        assert refused.value.reasons == {"payloads start after first valid run": 1}
-        assert (conditions.fingerprint("running"), conditions.audit()) == (before, log)
+        after = conditions.apply(ready, RELEASE)
+        assert contents(after) == {("p", 1, "0,0,0,-1"), ("p", 2, "1,0,-1,-1")}
+        assert after == conditions.list_iovs("running")
 
-    def test_a_plan_is_from_a_validated_to_a_running_tag(
-        self, conditions: ConditionsDB, make: Callable[..., None]
-    ) -> None:
-        make("running", state=TagState.RUNNING)
-        make("staging", ("p", "1", "0,0,-1,-1"))
-        with pytest.raises(ConflictError, match="staging is OPEN"):
-            conditions.plan("running", "staging", ExpRun(0, 0), UpdateMode.strict)
-        bring(conditions, "staging", TagState.VALIDATED)
-        conditions.create_tag("other")
-        with pytest.raises(ConflictError, match="other is OPEN"):
-            conditions.plan("other", "staging", ExpRun(0, 0), UpdateMode.strict)
-
-    def test_applying_a_plan_twice_applies_it_once(self, conditions: ConditionsDB, make: Callable[..., None]) -> None:
-        make("running", ("p", "1", "0,0,-1,-1"), state=TagState.RUNNING)
-        make("staging", ("p", "2", "0,0,-1,-1"), state=TagState.VALIDATED)
-        plan, fingerprint = conditions.plan("running", "staging", ExpRun(1, 0), UpdateMode.strict)
-        first = conditions.apply(plan, target="running", fingerprint=fingerprint, author="anna", reason="")
+    def test_applying_a_plan_twice_applies_it_once(self, conditions: ConditionsDB, ready: PlanDocument) -> None:
+        first = conditions.apply(ready, RELEASE)
         log = conditions.audit()
-        again = conditions.apply(plan, target="running", fingerprint=fingerprint, author="anna", reason="")
-        assert (again, conditions.audit()) == (first, log)
+        assert (conditions.apply(ready, RELEASE), conditions.audit()) == (first, log)
 
     def test_a_plan_made_from_other_content_is_refused(
-        self, conditions: ConditionsDB, make: Callable[..., None]
+        self, conditions: ConditionsDB, make: Callable[..., None], ready: PlanDocument
     ) -> None:
-        make("running", ("p", "1", "0,0,-1,-1"), state=TagState.RUNNING)
-        make("one", ("p", "2", "0,0,-1,-1"), state=TagState.VALIDATED)
-        make("two", ("p", "3", "0,0,-1,-1"), state=TagState.VALIDATED)
-        plans = [conditions.plan("running", tag, ExpRun(1, 0), UpdateMode.strict) for tag in ("one", "two")]
-        conditions.apply(plans[0][0], target="running", fingerprint=plans[0][1], author="anna", reason="")
+        make("other", ("p", "3", "0,0,-1,-1"), state=TagState.VALIDATED)
+        vouch(conditions, "other")
+        late = update_of(conditions, "running", "other", ExpRun(1, 0), UpdateMode.strict)
+        conditions.apply(ready, RELEASE)
         before = conditions.list_iovs("running")
         with pytest.raises(ConflictError, match="running was changed"):
-            conditions.apply(plans[1][0], target="running", fingerprint=plans[1][1], author="bert", reason="")
+            conditions.apply(late, RELEASE)
         assert conditions.list_iovs("running") == before
 
     @pytest.mark.parametrize(
@@ -461,40 +498,134 @@ class ConditionsContract:
             Operation("close", "p", 1, iov("0,0,0,3")),
             Operation("close", "p", 2, iov("2,0,2,5")),
             Operation("close", "q", 1, iov("0,0,0,5")),
+            Operation("drop", "p", 2, iov("1,0,-1,-1")),
         ],
-        ids=["before", "overlapping", "closed already", "another start", "unknown"],
+        ids=["before", "overlapping", "closed already", "another start", "unknown", "dropping"],
     )
     def test_a_plan_that_would_change_the_past_is_refused_whoever_made_it(
         self, conditions: ConditionsDB, make: Callable[..., None], operation: Operation
     ) -> None:
         make("running", ("p", "1", "0,0,0,9"), ("p", "2", "1,0,-1,-1"), state=TagState.RUNNING)
+        vouch(conditions, "running")
         before = conditions.fingerprint("running")
-        with pytest.raises(ConflictError, match=operation.name):
-            conditions.apply(
-                UpdatePlan((operation,)), target="running", fingerprint=before, author="anna", reason="by hand"
-            )
+        with pytest.raises(ConflictError, match=r"running|p"):
+            conditions.apply(document_of(conditions, "running", [operation], first_run=ExpRun(0, 0)), RELEASE)
         assert conditions.fingerprint("running") == before
 
-    def test_a_plan_with_an_unknown_payload_is_refused(
+    def test_a_plan_that_reaches_before_its_first_run_is_refused(
+        self, conditions: ConditionsDB, ready: PlanDocument
+    ) -> None:
+        early = document_of(conditions, "running", ready.plan.operations, first_run=ExpRun(2, 0))
+        with pytest.raises(ConflictError, match="running"):
+            conditions.apply(early, RELEASE)
+        with pytest.raises(ConflictError, match="running"):
+            conditions.apply(document_of(conditions, "running", ready.plan.operations), RELEASE)
+        assert contents(conditions.list_iovs("running")) == {("p", 1, "0,0,-1,-1")}
+
+    def test_a_plan_with_an_unknown_payload_or_other_content_than_was_approved_is_refused(
+        self, conditions: ConditionsDB, ready: PlanDocument
+    ) -> None:
+        unknown = document_of(conditions, "running", [Operation("create", "q", 3, ALWAYS)], first_run=ExpRun(0, 0))
+        with pytest.raises(DataError, match="q revision 3"):
+            conditions.apply(unknown, RELEASE)
+        other = replace(ready, checksums=(("p", 2, "0" * 32),))
+        with pytest.raises(DataError, match="p revision 2"):
+            conditions.apply(other, RELEASE)
+        assert contents(conditions.list_iovs("running")) == {("p", 1, "0,0,-1,-1")}
+
+    def test_a_payload_without_complete_provenance_is_not_published(
         self, conditions: ConditionsDB, make: Callable[..., None]
     ) -> None:
         make("running", state=TagState.RUNNING)
-        plan = UpdatePlan((Operation("create", "p", 3, ALWAYS),))
-        with pytest.raises(DataError, match="p revision 3"):
-            conditions.apply(
-                plan, target="running", fingerprint=conditions.fingerprint("running"), author="anna", reason=""
-            )
+        make("staging", ("p", "2", "0,0,-1,-1"), state=TagState.VALIDATED)
+        plan = update_of(conditions, "running", "staging", ExpRun(1, 0), UpdateMode.strict)
+        with pytest.raises(DataError, match=r"p .*no record"):
+            conditions.apply(plan, RELEASE)
+        payload = conditions.payload("p", 1)
+        assert payload is not None
+        lacking = RECORD.model_copy(update={"runs": None})
+        conditions.record_provenance({("p", payload.md5): lacking}, author="anna")
+        with pytest.raises(DataError, match=r"p .*lacks runs"):
+            conditions.apply(plan, RELEASE)
+        assert conditions.list_iovs("running") == ()
+
+    @pytest.mark.parametrize("release", [Release("", "b", "c"), Release("a", " ", "c"), Release("a", "b", "")])
+    def test_nothing_is_published_without_author_approver_and_reason(
+        self, conditions: ConditionsDB, ready: PlanDocument, release: Release
+    ) -> None:
+        with pytest.raises(ConfigurationError, match=r"author|approver|reason"):
+            conditions.apply(ready, release)
+        assert conditions.fingerprint("running") == ready.fingerprint
 
     @pytest.mark.parametrize("state", sorted(set(TagState) - {TagState.RUNNING}))
     def test_only_a_running_tag_is_updated(
         self, conditions: ConditionsDB, make: Callable[..., None], state: TagState
     ) -> None:
         make("a", ("p", "1", "0,0,-1,-1"), state=state)
-        plan = UpdatePlan((Operation("close", "p", 1, iov("0,0,0,5")),))
-        before = conditions.fingerprint("a")
+        close = Operation("close", "p", 1, iov("0,0,0,5"))
+        plan = document_of(conditions, "a", [close], first_run=ExpRun(0, 6))
         with pytest.raises(ConflictError, match=state):
-            conditions.apply(plan, target="a", fingerprint=before, author="anna", reason="")
-        assert conditions.fingerprint("a") == before
+            conditions.apply(plan, RELEASE)
+        assert conditions.fingerprint("a") == plan.fingerprint
+
+    def test_an_edit_changes_an_open_tag_and_no_other(
+        self, conditions: ConditionsDB, make: Callable[..., None]
+    ) -> None:
+        make("a", ("p", "1", "0,0,0,5"), ("q", "2", "0,0,-1,-1"))
+        edit = document_of(
+            conditions,
+            "a",
+            [Operation("drop", "p", 1, iov("0,0,0,5")), Operation("create", "p", 1, iov("0,0,0,-1"))],
+            kind=PlanKind.edit,
+        )
+        conditions.apply(edit, RELEASE)
+        assert contents(conditions.list_iovs("a")) == {("p", 1, "0,0,0,-1"), ("q", 1, "0,0,-1,-1")}
+        assert conditions.fingerprint("a") == edit.predicted
+        gone = Operation("drop", "p", 1, iov("0,0,0,5"))
+        with pytest.raises(ConflictError, match="p revision 1"):
+            conditions.apply(document_of(conditions, "a", [gone], kind=PlanKind.edit), RELEASE)
+        bring(conditions, "a", TagState.TESTING)
+        again = document_of(conditions, "a", [Operation("drop", "p", 1, iov("0,0,0,-1"))], kind=PlanKind.edit)
+        with pytest.raises(ConflictError, match="a is TESTING"):
+            conditions.apply(again, RELEASE)
+
+    # Leases
+
+    def test_a_lease_keeps_all_others_from_changing_the_tag(
+        self, conditions: ConditionsDB, ready: PlanDocument, write: Write
+    ) -> None:
+        conditions.create_tag("open")
+        conditions.lease("open", holder="anna", seconds=60)
+        lease = conditions.lease("running", holder="anna", seconds=60)
+        with pytest.raises(ConflictError, match="anna"):
+            conditions.lease("running", holder="bert", seconds=60)
+        with pytest.raises(ConflictError, match="anna"):
+            conditions.apply(ready, RELEASE)
+        with pytest.raises(ConflictError, match="anna"):
+            conditions.set_state("open", expected=TagState.OPEN, new=TagState.TESTING)
+        with pytest.raises(ConflictError, match="anna"):
+            conditions.replace_iovs("open", ["p"], [LocalPayload("p", write("1"), ALWAYS)])
+        with pytest.raises(ConflictError, match="anna"):
+            conditions.add_iovs("open", [TagIov("p", 1, ALWAYS)])
+        assert conditions.list_iovs("open") == ()
+        conditions.apply(ready, RELEASE, lease=lease)
+        assert conditions.fingerprint("running") == ready.predicted
+
+    def test_a_lease_that_ended_or_ran_out_passes_on_and_is_worth_nothing_afterwards(
+        self, conditions: ConditionsDB, ready: PlanDocument
+    ) -> None:
+        first = conditions.lease("running", holder="anna", seconds=60)
+        assert conditions.lease("running", holder="anna", seconds=120).number == first.number
+        conditions.end_lease(first)
+        second = conditions.lease("running", holder="bert", seconds=0)
+        third = conditions.lease("running", holder="carl", seconds=60)
+        assert first.number < second.number < third.number
+        conditions.end_lease(second)
+        for stale in (first, second):
+            with pytest.raises(ConflictError, match="passed to another"):
+                conditions.apply(ready, RELEASE, lease=stale)
+        assert conditions.fingerprint("running") == ready.fingerprint
+        conditions.apply(ready, RELEASE, lease=third)
 
     def test_the_fingerprint_is_that_of_state_and_content(
         self, conditions: ConditionsDB, make: Callable[..., None], write: Write
@@ -508,24 +639,39 @@ class ConditionsContract:
         conditions.set_state("b", expected=TagState.TESTING, new=TagState.OPEN)
         conditions.replace_iovs("b", ["p"], [LocalPayload("p", write("1"), iov("0,0,0,5"))])
         assert conditions.fingerprint("b") != same
+        assert same == fingerprint_of(TagState.OPEN, conditions.list_iovs("a"))
+        assert conditions.fingerprint("b") == fingerprint_of(TagState.OPEN, conditions.list_iovs("b"))
 
     # Audit log
 
-    def test_every_change_is_logged_with_who_and_why(self, conditions: ConditionsDB, make: Callable[..., None]) -> None:
-        make("running", ("p", "1", "0,0,-1,-1"), state=TagState.RUNNING)
-        make("staging", ("p", "2", "0,0,-1,-1"), state=TagState.VALIDATED)
-        plan, fingerprint = conditions.plan("running", "staging", ExpRun(1, 0), UpdateMode.strict)
-        conditions.apply(plan, target="running", fingerprint=fingerprint, author="anna", reason="bucket 12 is good")
-        assert [entry.action for entry in conditions.audit("running")] == [
-            "create_tag",
-            "replace_iovs",
-            "set_state",
-            "apply",
-        ]
-        last = conditions.audit()[-1]
-        assert (last.author, last.reason, last.tag) == ("anna", "bucket 12 is good", "running")
-        assert last.plan_hash is not None
+    def test_every_change_is_logged_with_who_and_why(self, conditions: ConditionsDB, ready: PlanDocument) -> None:
+        conditions.apply(ready, RELEASE)
+        (last,) = [entry for entry in conditions.audit("running") if entry.action == "apply"]
+        assert (last.author, last.approver, last.reason) == ("anna", "bert", "bucket 12 is good")
+        assert (last.tag, last.plan_hash) == ("running", ready.hash)
         assert last.when.utcoffset() is not None
+        assert {"create_tag", "replace_iovs", "set_state"} <= {entry.action for entry in conditions.audit("running")}
+
+    def test_the_log_is_a_chain_in_which_a_changed_or_missing_line_shows(
+        self, conditions: ConditionsDB, ready: PlanDocument
+    ) -> None:
+        conditions.note("running", action="approve", release=RELEASE, detail="{}", plan_hash=ready.hash)
+        conditions.apply(ready, RELEASE)
+        log = conditions.audit()
+        assert broken_link(log) is None
+        assert conditions.audit(since=log[1].id) == log[2:]
+        assert broken_link([*log[:2], *log[3:]]) == log[3]
+        forged = replace(log[-2], reason="another")
+        assert broken_link([*log[:-2], forged, log[-1]]) == forged
+
+    def test_of_several_records_of_one_payload_the_last_counts(self, conditions: ConditionsDB, write: Write) -> None:
+        payload = conditions.put_payload("p", write("1"))
+        key = (payload.name, payload.md5)
+        assert conditions.provenance([key]) == {}
+        for code in ("one", "two", "two"):
+            conditions.record_provenance({key: RECORD.model_copy(update={"code": code})}, author="anna")
+        assert conditions.provenance([key, ("q", payload.md5)]) == {key: RECORD.model_copy(update={"code": "two"})}
+        assert [entry.action for entry in conditions.audit()].count("provenance") == 2
 
     def test_what_was_refused_is_not_logged(self, conditions: ConditionsDB, make: Callable[..., None]) -> None:
         make("a", ("p", "1", "0,0,-1,-1"), state=TagState.PUBLISHED)
@@ -535,3 +681,24 @@ class ConditionsContract:
         with pytest.raises(ConflictError):
             conditions.replace_iovs("a", ["p"], [])
         assert conditions.audit() == log
+
+    # The past
+
+    def test_a_tag_can_be_read_as_it_was_or_says_that_it_cannot(
+        self, conditions: ConditionsDB, ready: PlanDocument
+    ) -> None:
+        line = conditions.audit()[-1].id
+        if not conditions.capabilities.time_machine:
+            with pytest.raises(ConfigurationError, match="as it was"):
+                conditions.list_iovs("running", as_of=line)
+            with pytest.raises(ConfigurationError, match="as it was"):
+                conditions.resolve(["running"], ExpRun(1, 0), as_of=line)
+            return
+        before = conditions.list_iovs("running")
+        conditions.apply(ready, RELEASE)
+        assert conditions.list_iovs("running", as_of=line) == before
+        assert conditions.resolve(["running"], ExpRun(1, 0), as_of=line)["p"].payload.revision == 1
+        now = conditions.audit()[-1].id
+        assert conditions.list_iovs("running", as_of=now) == conditions.list_iovs("running")
+        with pytest.raises(ConfigurationError, match=f"{now + 1}"):
+            conditions.list_iovs("running", as_of=now + 1)

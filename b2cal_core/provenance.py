@@ -1,0 +1,73 @@
+"""Where a payload comes from: enough to make it again and to judge it. Published payloads have it all."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from b2cal_core.errors import ConfigurationError, reasons_of
+
+PayloadKey = tuple[str, str]
+"""Name and MD5 of a payload: what identifies it across databases."""
+
+
+class Provenance(BaseModel):
+    """The record of one payload. ``None`` is "not known"; an empty value is "known to be nothing".
+
+    Attributes:
+        code: which program made it: release and script, or repository, with a version or hash.
+        inputs: what was read: files or data sets, with checksums where there are any.
+        runs: (experiment, run) whose data went in.
+        tags: the conditions read, the last tag having the highest priority.
+        upstream: name and MD5 of the payloads of this campaign that were read.
+        config: the configuration of the calibration.
+        validation: what the validation said: verdict and figures.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    code: str | None = None
+    inputs: tuple[str, ...] | None = None
+    runs: tuple[tuple[int, int], ...] | None = None
+    tags: tuple[str, ...] | None = None
+    upstream: tuple[PayloadKey, ...] | None = None
+    config: Mapping[str, Any] | None = None
+    validation: Mapping[str, Any] | None = None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The fields without which a payload is not published; no code, input, run or verdict is as bad as unknown."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        needed = {"code", "inputs", "runs", "validation"}
+        return tuple(name for name, value in values.items() if value is None or (name in needed and not value))
+
+    @property
+    def hash(self) -> str:
+        """A hash of the record; 64 lower-case hex digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The record in one line, the same for equal records."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read a record; ``ConfigurationError`` naming the fields that are wrong."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise ConfigurationError(f"this is no provenance record: {reasons_of(error)}") from error
+
+
+def lacking(wanted: Iterable[PayloadKey], known: Mapping[PayloadKey, Provenance]) -> tuple[str, ...]:
+    """What the records of the ``wanted`` payloads lack, one sentence each; nothing when they are complete."""
+    found: list[str] = []
+    for key in sorted(set(wanted)):
+        record = known.get(key)
+        if record is None:
+            found.append(f"{key[0]} (MD5 {key[1]}) has no record")
+        elif record.missing:
+            found.append(f"the record of {key[0]} (MD5 {key[1]}) lacks {', '.join(record.missing)}")
+    return tuple(found)
