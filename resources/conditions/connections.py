@@ -55,12 +55,13 @@ class Database:
         url: where it is.
         create: make the tables when they are missing; otherwise that is a ``BackendError``.
         pooled: keep connections open between transactions; for servers on SQLite, always so on MariaDB.
+        any_revision: take tables of another version too, to bring them up to date.
     """
 
-    def __init__(self, url: sa.URL, *, create: bool, pooled: bool = False) -> None:
+    def __init__(self, url: sa.URL, *, create: bool, pooled: bool = False, any_revision: bool = False) -> None:
         self._engine = _engine(url, pooled=pooled)
         self._writer = self._engine.execution_options(writes=True)
-        self._prepare(create=create)
+        self._prepare(create=create, any_revision=any_revision)
 
     @property
     def engine(self) -> sa.Engine:
@@ -108,9 +109,8 @@ class Database:
     def _is_sqlite(self) -> bool:
         return self._engine.dialect.name == "sqlite"
 
-    def _prepare(self, *, create: bool) -> None:
-        with self._translated():
-            revision = self.revision()
+    def _prepare(self, *, create: bool, any_revision: bool) -> None:
+        revision = self._stored_revision()
         if revision is None and create:
             self._create_tables()
             return
@@ -119,27 +119,30 @@ class Database:
                 f"there are payload files, but no conditions database {self.address}; put back a copy of it",
                 transient=False,
             )
-        if revision != schema.REVISION:
+        if revision != schema.REVISION and not any_revision:
             raise BackendError(
                 f"the conditions database {self.address} has tables of version {revision}, this program knows version"
                 f" {schema.REVISION}; bring them up to date with `b2cal cdb upgrade`, or use the newer program",
                 transient=False,
             )
 
-    def revision(self) -> str | None:
+    def revision(self, connection: sa.Connection) -> str | None:
         """Which migration the tables are of; ``None`` when there are none."""
+        found = sa.inspect(connection)
+        if found.has_table(schema.version.name):
+            return str(connection.scalar(sa.select(schema.version.c.version_num)))
+        return "0001" if found.has_table("about") and found.has_table("tag_names") else None
+
+    def _stored_revision(self) -> str | None:
         file = self._engine.url.database
         if self._is_sqlite and not (file and Path(file).exists()):
             return None  # looking must not leave an empty file behind
-        with self._engine.connect() as connection:
-            found = sa.inspect(connection)
-            if found.has_table(schema.version.name):
-                return str(connection.scalar(sa.select(schema.version.c.version_num)))
-            return "0001" if found.has_table("about") and found.has_table("tag_names") else None
+        with self.read() as connection:
+            return self.revision(connection)
 
     def _create_tables(self) -> None:
         with self.upgrade_lock() as connection:
-            if self.revision() is not None:
+            if self._stored_revision() is not None:
                 return
             if self._is_sqlite:
                 connection.connection.cursor().execute("PRAGMA journal_mode=WAL").close()

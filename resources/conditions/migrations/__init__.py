@@ -1,0 +1,1 @@
+"""Migrations of the conditions database's tables, run through ``resources.conditions.upgrades``."""
