@@ -4,7 +4,8 @@ Both go by what a reader gets in a run, not by how it is written down: an IoV th
 payload is no change. Pure rules; nothing here reads or writes a database.
 """
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,23 +15,59 @@ from b2cal_core.ranges import Edge, ExpRun, IoV, IoVSet
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """In ``iov`` a reader of ``name`` gets revision ``after`` instead of ``before``; ``None`` is nothing."""
+    """In ``iov`` a reader of ``name`` gets revision ``after`` instead of ``before``; ``None`` is nothing.
+
+    Attributes:
+        checksums: MD5 before and after, where they were given.
+        runs: how many of the runs that were taken lie in ``iov``; ``None`` when nobody said which were.
+    """
 
     name: str
     iov: IoV
     before: int | None
     after: int | None
+    checksums: tuple[str | None, str | None] = (None, None)
+    runs: int | None = None
 
 
-def diff_tags(before: Iterable[TagIov], after: Iterable[TagIov], within: IoV | None = None) -> tuple[Change, ...]:
-    """The runs in which two tags answer differently, by name and start; only those ``within``, ends included."""
+def diff_tags(
+    before: Iterable[TagIov],
+    after: Iterable[TagIov],
+    within: IoV | None = None,
+    *,
+    checksums: Mapping[tuple[str, int], str] | None = None,
+    runs: Iterable[ExpRun] | None = None,
+) -> tuple[Change, ...]:
+    """The runs in which two tags answer differently, by name and start.
+
+    Args:
+        before: content of the one tag.
+        after: content of the other.
+        within: only these runs, ends included.
+        checksums: (name, revision) to MD5; they are told with the changes.
+        runs: runs that were taken, to be counted for each change.
+    """
     old, new = (_by_name(merge_tags([list(tag)], within)) for tag in (before, after))
+    known = checksums or {}
+    taken = None if runs is None else sorted(set(runs))
     return tuple(
-        Change(name, IoV.of_edges(*edges), *revisions)
+        Change(name, iov, *revisions, _sums(name, revisions, known), None if taken is None else _count(taken, iov))
         for name in sorted(old.keys() | new.keys())
         for edges, revisions in _compared(old.get(name, []), new.get(name, []))
         if revisions[0] != revisions[1]
+        for iov in (IoV.of_edges(*edges),)
     )
+
+
+def _sums(name: str, revisions: "_Answers", known: Mapping[tuple[str, int], str]) -> tuple[str | None, str | None]:
+    before, after = (None if revision is None else known.get((name, revision)) for revision in revisions)
+    return before, after
+
+
+def _count(taken: Sequence[ExpRun], iov: IoV) -> int:
+    """How many of the runs, in order, lie in the IoV."""
+    first, stop = (bisect_left(taken, edge, key=lambda run: run.edge) for edge in (iov.start, iov.stop))
+    return stop - first
 
 
 _Answers = tuple[int | None, int | None]

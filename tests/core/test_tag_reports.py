@@ -69,6 +69,17 @@ def test_a_diff_says_what_came_what_went_and_what_was_replaced() -> None:
     )
 
 
+def test_a_diff_tells_the_checksums_and_how_many_runs_each_change_is_about() -> None:
+    before, after = [link("p", 1, 1, 0, -1, -1)], [link("p", 1, 1, 0, 1, 4), link("p", 2, 1, 5, 1, 9)]
+    taken = [ExpRun(2, 1), ExpRun(1, 4), ExpRun(1, 5), ExpRun(1, 9), ExpRun(1, 9)]
+    assert diff_tags(before, after, checksums={("p", 1): "aa", ("p", 2): "bb"}, runs=taken) == (
+        Change("p", IoV(1, 5, 1, 9), 1, 2, ("aa", "bb"), 2),
+        Change("p", IoV(1, 10, -1, -1), 1, None, ("aa", None), 1),
+    )
+    assert diff_tags(before, after, runs=[])[0].runs == 0
+    assert diff_tags(before, after)[0].runs is None
+
+
 @given(TAGS, LINKS)
 def test_a_coverage_finds_every_wanted_run_without_or_with_two_payloads(tag, wanted) -> None:
     for report in coverage(tag, wanted.iov, runs=GRID):
