@@ -1,0 +1,54 @@
+"""Running the server under uvicorn."""
+
+import socket
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from resources.conditions.server.app import create_app
+
+_KEEP_ALIVE_SECONDS = 75
+
+
+def server_of(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Server:
+    """A server for the application, not started yet.
+
+    It keeps no log of requests: the address of one may hold a token, and who changed what is in the audit log.
+    """
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        access_log=False,
+        server_header=False,
+        log_level="warning",
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        lifespan="off",
+    )
+    return uvicorn.Server(config)
+
+
+def serve(
+    directory: Path,
+    *,
+    secret: str,
+    url: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8180,
+    base_url: str | None = None,
+    listening: socket.socket | None = None,
+) -> None:
+    """Serve the database in a directory until SIGTERM or Ctrl-C.
+
+    Args:
+        directory: of the embedded conditions database.
+        secret: signs the tokens of those who may change something.
+        url: SQLAlchemy address of its tables, if they are not in the directory.
+        host: address to listen on.
+        port: to listen on.
+        base_url: the address clients know the server by; by default the one each of them asks at.
+        listening: a socket that listens already, instead of host and port.
+    """
+    app = create_app(directory, url=url, secret=secret, base_url=base_url)
+    server_of(app, host=host, port=port).run(sockets=None if listening is None else [listening])
