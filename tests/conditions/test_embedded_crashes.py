@@ -2,16 +2,17 @@
 
 import os
 import signal
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from contracts.conditions_contract import RELEASE, bring, document_of, update_of, vouch
+from kept_database import KeptDatabase
+from killed_processes import CONFLICT, DONE, KillAt, ended, in_child, tell_requests
 
-from b2cal_core.errors import ConflictError
-from b2cal_core.payloads import LocalPayload, TagState
-from b2cal_core.plans import PlanDocument
-from b2cal_core.publishing import UpdateMode
+from b2cal_core.payloads import LocalPayload, TagState, broken_link
+from b2cal_core.plans import PlanDocument, PlanKind
+from b2cal_core.publishing import Operation, UpdateMode
 from b2cal_core.ranges import ExpRun, IoV
 from resources.conditions.embedded import EmbeddedConditionsDB
 
@@ -20,54 +21,25 @@ FIRST_HALF, SECOND_HALF, ALWAYS = IoV(0, 0, 0, -1), IoV(1, 0, -1, -1), IoV(0, 0,
 Change = Callable[[EmbeddedConditionsDB, Path], object]
 
 
-class KillAt:
-    """Kills its own process at the given step, counted from 0."""
-
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    def __call__(self, _step: str) -> None:
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        self.left -= 1
-
-
-def in_child(work: Callable[[], object]) -> int:
-    """Start ``work`` in a forked process and return its id; it ends with 0, or 3 when ``work`` hit a conflict."""
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        work()
-        code = 0
-    except ConflictError:
-        code = 3
-    except BaseException:  # noqa: BLE001 (a forked test must not go on as a second test run)
-        traceback.print_exc()
-    finally:
-        os._exit(code)
-
-
-def ended(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def prepared(root: Path) -> EmbeddedConditionsDB:
+@pytest.fixture
+def prepared(database: KeptDatabase) -> KeptDatabase:
     """A RUNNING tag, a VALIDATED one to be published, and an OPEN one, each with something in it."""
-    conditions = EmbeddedConditionsDB(root / "conditions")
+    conditions, root = database.open(), database.root
     for text in ("old", "new", "newest"):
         (root / text).write_text(text)
     for tag, text in (("running", "old"), ("staging", "new"), ("open", "old")):
         conditions.create_tag(tag)
         conditions.replace_iovs(tag, ["p", "q"], [LocalPayload(name, root / text, ALWAYS) for name in ("p", "q")])
-    conditions.set_state("running", expected=TagState.OPEN, new=TagState.RUNNING)
-    conditions.set_state("staging", expected=TagState.OPEN, new=TagState.TESTING)
-    conditions.set_state("staging", expected=TagState.TESTING, new=TagState.VALIDATED)
-    plan, fingerprint = conditions.plan("running", "staging", ExpRun(1, 0), UpdateMode.strict)
-    document = PlanDocument("running", "staging", ExpRun(1, 0), UpdateMode.strict, fingerprint, "", plan)
-    (root / "plan.json").write_text(document.to_json())
-    return conditions
+    vouch(conditions, "staging")
+    bring(conditions, "running", TagState.RUNNING)
+    bring(conditions, "staging", TagState.VALIDATED)
+    update = update_of(conditions, "running", "staging", ExpRun(1, 0), UpdateMode.strict)
+    dropped, created = Operation("drop", "p", 1, ALWAYS), Operation("create", "p", 2, SECOND_HALF)
+    changed = document_of(conditions, "open", [dropped, created], kind=PlanKind.edit)
+    (root / "publish.json").write_text(update.to_json())
+    (root / "edit.json").write_text(changed.to_json())
+    database.keep()
+    return database
 
 
 def put(conditions: EmbeddedConditionsDB, root: Path) -> object:
@@ -80,8 +52,11 @@ def replace(conditions: EmbeddedConditionsDB, root: Path) -> object:
 
 
 def publish(conditions: EmbeddedConditionsDB, root: Path) -> object:
-    made = PlanDocument.from_json((root / "plan.json").read_text())
-    return conditions.apply(made.plan, target="running", fingerprint=made.fingerprint, author="anna", reason="bucket 1")
+    return conditions.apply(PlanDocument.from_json((root / "publish.json").read_text()), RELEASE)
+
+
+def edit(conditions: EmbeddedConditionsDB, root: Path) -> object:
+    return conditions.apply(PlanDocument.from_json((root / "edit.json").read_text()), RELEASE)
 
 
 def state(conditions: EmbeddedConditionsDB) -> tuple[object, ...]:
@@ -93,66 +68,70 @@ def state(conditions: EmbeddedConditionsDB) -> tuple[object, ...]:
         assert payload is not None
         conditions.payload_file(payload)
     revisions = [conditions.payload("p", number) for number in range(1, 6)]
-    return tags, [(tag, link.name, link.revision, link.iov) for tag, link in links], revisions
+    fingerprints = [conditions.fingerprint(tag.name) for tag in tags]
+    return tags, [(tag, link.name, link.revision, link.iov) for tag, link in links], revisions, fingerprints
 
 
-@pytest.mark.parametrize("change", [put, replace, publish])
-def test_a_change_killed_at_any_step_is_whole_or_absent_and_can_be_repeated(tmp_path: Path, change: Change) -> None:
-    steps: list[str] = []
-    other = tmp_path / "undisturbed"
-    other.mkdir()
-    expected = prepared(other)
-    before = state(expected)
-    change(EmbeddedConditionsDB(other / "conditions", on_step=steps.append), other)
-    for step, name in enumerate(steps):
-        root = tmp_path / f"{step}"
-        root.mkdir()
-        prepared(root)
-        killer = EmbeddedConditionsDB(root / "conditions", on_step=KillAt(step))
-        assert ended(in_child(lambda killer=killer, root=root: change(killer, root))) == -signal.SIGKILL
-        reopened = EmbeddedConditionsDB(root / "conditions")
-        assert state(reopened) == (state(expected) if name == "committed" else before), name
-        change(reopened, root)
-        assert state(reopened) == state(expected)
-        assert len(reopened.audit()) == len(expected.audit())
-    assert len(steps) >= 4
+@pytest.mark.parametrize("change", [put, replace, publish, edit])
+def test_a_change_killed_at_any_request_is_whole_or_absent_and_can_be_repeated(
+    prepared: KeptDatabase, change: Change
+) -> None:
+    before, points = state(prepared.open()), list[str]()
+    change(tell_requests(prepared.open(on_step=points.append), points.append), prepared.root)
+    expected, log = state(prepared.open()), prepared.open().audit()
+    last_commit = max(point for point, name in enumerate(points) if name == "COMMIT")
+
+    def killed(point: int) -> None:
+        kill = KillAt(point)
+        change(tell_requests(prepared.open(on_step=kill), kill), prepared.root)
+
+    for point, name in enumerate(points):
+        prepared.restore()
+        assert ended(in_child(lambda point=point: killed(point))) == -signal.SIGKILL
+        reopened = prepared.open()
+        assert state(reopened) == (expected if point > last_commit else before), name
+        change(reopened, prepared.root)
+        assert state(reopened) == expected
+        assert [(line.action, line.tag) for line in reopened.audit()] == [(line.action, line.tag) for line in log]
+        assert broken_link(reopened.audit()) is None
+    assert len(points) >= 10
 
 
-def test_of_two_processes_that_apply_plans_from_one_state_one_wins(tmp_path: Path) -> None:
-    conditions = prepared(tmp_path)
+def test_of_two_processes_that_apply_plans_from_one_state_one_wins(prepared: KeptDatabase) -> None:
+    conditions = prepared.open()
     plans = [
-        conditions.plan("running", "staging", ExpRun(1, run), UpdateMode.strict) for run in (0, 1)
+        update_of(conditions, "running", "staging", ExpRun(1, run), UpdateMode.strict) for run in (0, 1)
     ]  # from one fingerprint
     read_end, write_end = os.pipe()
 
     def apply(index: int) -> None:
         os.close(write_end)
         os.read(read_end, 1)  # both wait until the other end is closed
-        plan, fingerprint = plans[index]
-        conditions.apply(plan, target="running", fingerprint=fingerprint, author=f"author {index}", reason="race")
+        conditions.apply(plans[index], RELEASE)
 
     children = [in_child(lambda index=index: apply(index)) for index in (0, 1)]
     os.close(write_end)
-    assert sorted(ended(child) for child in children) == [0, 3]
+    assert sorted(ended(child) for child in children) == [DONE, CONFLICT]
     os.close(read_end)
     assert [entry.action for entry in conditions.audit("running")].count("apply") == 1
     assert len(conditions.list_iovs("running")) == 4
 
 
-def test_many_processes_open_and_fill_a_new_database_together(tmp_path: Path) -> None:
+def test_many_processes_open_and_fill_a_new_database_together(database: KeptDatabase) -> None:
+    root = database.root
     for number in range(4):
-        (tmp_path / f"{number}").write_text(f"{number}")
+        (root / f"{number}").write_text(f"{number}")
 
     def fill(number: int) -> None:
-        conditions = EmbeddedConditionsDB(tmp_path / "conditions")
+        conditions = database.open()
         conditions.create_tag(f"tag{number}")
         for text in range(4):
-            conditions.put_payload("p", tmp_path / f"{text}")
-        conditions.replace_iovs(f"tag{number}", ["p"], [LocalPayload("p", tmp_path / f"{number}", ALWAYS)])
+            conditions.put_payload("p", root / f"{text}")
+        conditions.replace_iovs(f"tag{number}", ["p"], [LocalPayload("p", root / f"{number}", ALWAYS)])
 
     children = [in_child(lambda number=number: fill(number)) for number in range(4)]
-    assert [ended(child) for child in children] == [0] * 4
-    conditions = EmbeddedConditionsDB(tmp_path / "conditions")
+    assert [ended(child) for child in children] == [DONE] * 4
+    conditions = database.open()
     payloads = [conditions.payload("p", revision) for revision in range(1, 6)]
     assert len({payload.sha256 for payload in payloads if payload}) == 4
     assert payloads[4] is None
@@ -161,17 +140,16 @@ def test_many_processes_open_and_fill_a_new_database_together(tmp_path: Path) ->
         assert conditions.payload_file(found.payload).read_text() == f"{number}"
 
 
-def test_a_reader_sees_a_publish_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_reader_sees_a_publish_as_a_whole_or_not_at_all(prepared: KeptDatabase) -> None:
     seen: list[set[str]] = []
 
-    reader = prepared(tmp_path)
+    reader = prepared.open()
 
     def look(_step: str) -> None:
         answers = reader.resolve(["running"], ExpRun(1, 0))
         seen.append({reader.payload_file(found.payload).read_text() for found in answers.values()})
 
-    writer = EmbeddedConditionsDB(tmp_path / "conditions", on_step=look)
-    publish(writer, tmp_path)
+    publish(prepared.open(on_step=look), prepared.root)
     assert seen[:-1] == [{"old"}] * (len(seen) - 1)
     assert len(seen) >= 3
     assert seen[-1] == {"new"}

@@ -1,0 +1,72 @@
+"""Processes that do a piece of work, and are killed in the middle of it."""
+
+import os
+import signal
+import traceback
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from b2cal_core.errors import BackendError, ConflictError
+from resources.conditions.embedded import EmbeddedConditionsDB
+
+DONE, BROKEN, CONFLICT, BACKEND_FAILED = 0, 1, 3, 4
+
+
+class KillAt:
+    """Kills its own process at the given point, counted from 0."""
+
+    def __init__(self, point: int) -> None:
+        self.left = point
+
+    def __call__(self, _point: str) -> None:
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.left -= 1
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """Start ``work`` in a forked process and return its id."""
+    child = os.fork()
+    if child:
+        return child
+    code = BROKEN
+    try:
+        work()
+        code = DONE
+    except ConflictError:
+        code = CONFLICT
+    except BackendError as error:
+        code = BACKEND_FAILED if error.transient else BROKEN
+    except BaseException:  # noqa: BLE001 (a forked test must not go on as a second test run)
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def ended(child: int) -> int:
+    """Wait for the process; one of the constants above, or minus the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def watched(child: int, look: Callable[[], None]) -> int:
+    """Like ``ended``, calling ``look`` again and again until then, and once after."""
+    while True:
+        found, status = os.waitpid(child, os.WNOHANG)
+        look()
+        if found:
+            return os.waitstatus_to_exitcode(status)
+
+
+def tell_requests(conditions: EmbeddedConditionsDB, tell: Callable[[str], None]) -> EmbeddedConditionsDB:
+    """Have ``tell`` called before every statement and every commit that goes to the database, and after every commit.
+
+    The last is a step of the adapter itself for the changes that have one.
+    """
+
+    def statement(_connection: object, _cursor: object, text: str, *_more: object) -> None:
+        tell(" ".join(text.split()[:3]))
+
+    sa.event.listen(conditions.engine, "before_cursor_execute", statement)
+    sa.event.listen(conditions.engine, "commit", lambda _connection: tell("COMMIT"))
+    return conditions
