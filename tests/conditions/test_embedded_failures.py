@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from kept_database import KeptDatabase
+from servers.mariadb import MariaDBServer
 
 from b2cal_core.errors import BackendError, ConfigurationError, ConflictError, IntegrityError
 from b2cal_core.payloads import LocalPayload, TagState
 from b2cal_core.publishing import TagIov
 from b2cal_core.ranges import ExpRun, IoV
+from b2cal_core.rights import Rights
 from resources.conditions.embedded import EmbeddedConditionsDB
 
 ALWAYS = IoV(0, 0, -1, -1)
@@ -36,30 +39,37 @@ def written(root: Path, text: str) -> Path:
     return file
 
 
-def files_below(directory: Path) -> list[Path]:
-    return [path for path in directory.rglob("*") if path.is_file()]
+def fill(conditions: EmbeddedConditionsDB, root: Path) -> None:
+    """One tag with one payload."""
+    conditions.create_tag("a")
+    conditions.replace_iovs("a", ["p"], [LocalPayload("p", written(root, "old"), ALWAYS)])
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """The directory of a database that has one tag with one payload."""
-    conditions = EmbeddedConditionsDB(tmp_path / "conditions")
-    conditions.create_tag("a")
-    conditions.replace_iovs("a", ["p"], [LocalPayload("p", written(tmp_path, "old"), ALWAYS)])
+    """The directory of a database on SQLite that has one tag with one payload."""
+    fill(EmbeddedConditionsDB(tmp_path / "conditions"), tmp_path)
     return tmp_path / "conditions"
+
+
+@pytest.fixture
+def filled(database: KeptDatabase) -> KeptDatabase:
+    """A database, on either server, that has one tag with one payload."""
+    fill(database.open(), database.root)
+    return database
 
 
 @pytest.mark.parametrize("step", ["write payload file", "rename payload file"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 def test_a_disk_that_refuses_a_payload_file_leaves_nothing_behind(
-    home: Path, tmp_path: Path, step: str, number: int
+    filled: KeptDatabase, step: str, number: int
 ) -> None:
-    failing = EmbeddedConditionsDB(home, on_step=FailAt(step, number))
-    before = files_below(home / "payloads"), failing.fingerprint("a")
+    failing = filled.open(on_step=FailAt(step, number))
+    before = filled.payload_files(), failing.fingerprint("a")
     with pytest.raises(BackendError, match=os.strerror(number)) as raised:
-        failing.replace_iovs("a", ["p"], [LocalPayload("p", written(tmp_path, "new"), ALWAYS)])
+        failing.replace_iovs("a", ["p"], [LocalPayload("p", written(filled.root, "new"), ALWAYS)])
     assert not raised.value.transient
-    assert (files_below(home / "payloads"), failing.fingerprint("a")) == before
+    assert (filled.payload_files(), failing.fingerprint("a")) == before
 
 
 def test_a_full_disk_below_the_database_undoes_the_change(home: Path, tmp_path: Path) -> None:
@@ -94,8 +104,8 @@ def test_a_writer_that_holds_on_for_too_long_is_worth_another_try(home: Path) ->
     holder.close()
 
 
-def test_a_damaged_payload_file_is_never_handed_out(home: Path, tmp_path: Path) -> None:
-    conditions = EmbeddedConditionsDB(home)
+def test_a_damaged_payload_file_is_never_handed_out(filled: KeptDatabase, tmp_path: Path) -> None:
+    conditions = filled.open()
     payload = conditions.resolve(["a"], ExpRun(0, 0))["p"].payload
     stored = conditions.payload_file(payload)
     stored.chmod(0o644)
@@ -160,11 +170,11 @@ def test_a_database_that_was_lost_is_not_replaced_by_an_empty_one(home: Path, lo
         EmbeddedConditionsDB(home)
 
 
-def test_tables_of_another_version_are_not_touched(home: Path) -> None:
-    with EmbeddedConditionsDB(home).engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE about SET content='99'")
-    with pytest.raises(BackendError, match="version 99"):
-        EmbeddedConditionsDB(home)
+def test_tables_of_another_version_are_not_touched(filled: KeptDatabase) -> None:
+    with filled.open().engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE cdb_version SET version_num='9999'")
+    with pytest.raises(BackendError, match=r"version 9999.*b2cal cdb upgrade"):
+        filled.open()
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -173,25 +183,27 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         EmbeddedConditionsDB(tmp_path / "file" / "conditions")
 
 
-@pytest.mark.parametrize("statement", ["UPDATE audit SET author='nobody'", "DELETE FROM audit"])
-def test_the_audit_log_takes_new_lines_only(home: Path, statement: str) -> None:
-    conditions = EmbeddedConditionsDB(home)
+@pytest.mark.parametrize("statement", ["UPDATE cdb_audit SET author='nobody'", "DELETE FROM cdb_audit"])
+def test_the_audit_log_takes_new_lines_only(filled: KeptDatabase, statement: str) -> None:
+    conditions = filled.open()
     before = conditions.audit()
     with pytest.raises(sa.exc.DBAPIError, match="append-only"), conditions.engine.begin() as connection:
         connection.exec_driver_sql(statement)
     assert conditions.audit() == before
 
 
-def test_the_audit_log_has_the_time_of_the_given_clock(tmp_path: Path) -> None:
+def test_the_audit_log_has_the_time_of_the_given_clock_and_the_name_of_the_user(database: KeptDatabase) -> None:
     noon = datetime(2030, 1, 1, 12, tzinfo=UTC)
-    conditions = EmbeddedConditionsDB(tmp_path, author="anna", clock=lambda: noon)
+    conditions = database.open(rights=Rights.everything("anna"), clock=lambda: noon)
     conditions.create_tag("a")
-    conditions.create_tag("b")  # a clock that stands still changes nothing but the log
-    assert [(entry.when, entry.author) for entry in conditions.audit()] == [(noon, "anna")] * 2
+    conditions.seen_by(Rights.everything("bert")).create_tag("b")  # a clock that stands still changes only the log
+    assert [(entry.when, entry.author) for entry in conditions.audit()] == [(noon, "anna"), (noon, "bert")]
 
 
-def test_where_a_tag_that_was_taken_over_has_overlaps_the_highest_revision_wins(tmp_path: Path) -> None:
-    conditions = EmbeddedConditionsDB(tmp_path / "conditions")
+def test_where_a_tag_that_was_taken_over_has_overlaps_the_highest_revision_wins(
+    database: KeptDatabase, tmp_path: Path
+) -> None:
+    conditions = database.open()
     revisions = [conditions.put_payload("p", written(tmp_path, text)).revision for text in ("1", "2", "3")]
     conditions.put_payload("q", written(tmp_path, "1"))
     conditions.create_tag("a")
@@ -219,8 +231,10 @@ def test_states_that_are_served_can_be_narrowed_but_never_to_take_in_invalid(hom
         strict.resolve(["a"], ExpRun(0, 0))
 
 
-def test_runs_beyond_what_the_database_can_hold_are_refused_and_the_largest_are_kept(tmp_path: Path) -> None:
-    conditions = EmbeddedConditionsDB(tmp_path / "conditions")
+def test_runs_beyond_what_the_database_can_hold_are_refused_and_the_largest_are_kept(
+    database: KeptDatabase, tmp_path: Path
+) -> None:
+    conditions = database.open()
     conditions.create_tag("a")
     file = written(tmp_path, "1")
     largest = IoV(0, 0, 2**31 - 2, 2**31 - 2)
@@ -229,3 +243,49 @@ def test_runs_beyond_what_the_database_can_hold_are_refused_and_the_largest_are_
     assert "p" not in conditions.resolve(["a"], ExpRun(2**40, 2**40))
     with pytest.raises(ConfigurationError, match="go up to"):
         conditions.replace_iovs("a", ["p"], [LocalPayload("p", file, IoV(0, 0, 0, 2**31 - 1))])
+
+
+# A database server
+
+
+def test_a_server_that_is_gone_is_worth_another_try_and_nothing_was_changed(
+    mariadb: MariaDBServer, tmp_path: Path
+) -> None:
+    database = KeptDatabase(tmp_path, mariadb.new_database())
+    conditions = database.open()
+    fill(conditions, tmp_path)
+    before = conditions.list_iovs("a")
+    mariadb.kill()
+    try:
+        for call in (lambda: conditions.list_iovs("a"), lambda: conditions.create_tag("b"), database.open):
+            with pytest.raises(BackendError, match="does not answer") as raised:
+                call()
+            assert raised.value.transient
+    finally:
+        mariadb.restart()
+    assert conditions.list_iovs("a") == before
+    assert conditions.create_tag("b") == conditions.get_tag("b")
+
+
+def test_a_server_that_refuses_the_user_is_named_without_the_password(mariadb: MariaDBServer, tmp_path: Path) -> None:
+    url = sa.make_url(mariadb.new_database()).set(username="stranger", password="open sesame")
+    with pytest.raises(BackendError, match="refuses the user") as raised:
+        EmbeddedConditionsDB(tmp_path / "conditions", url=url)
+    assert "open sesame" not in f"{raised.value} {raised.value.__cause__}"
+    assert not raised.value.transient
+
+
+def test_a_database_that_the_server_does_not_have_is_not_made_by_accident(
+    mariadb: MariaDBServer, tmp_path: Path
+) -> None:
+    url = sa.make_url(mariadb.new_database()).set(database="absent")
+    with pytest.raises(BackendError, match="no such database"):
+        EmbeddedConditionsDB(tmp_path / "conditions", url=url)
+
+
+def test_payload_files_beside_an_empty_database_of_a_server_are_no_new_beginning(
+    mariadb: MariaDBServer, tmp_path: Path
+) -> None:
+    fill(KeptDatabase(tmp_path, mariadb.new_database()).open(), tmp_path)
+    with pytest.raises(BackendError, match=r"payload files.*put back a copy"):
+        KeptDatabase(tmp_path, mariadb.new_database()).open()
