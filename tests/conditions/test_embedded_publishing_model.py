@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import pytest
+from contracts.conditions_contract import RELEASE, update_of, vouch
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from kept_database import KeptDatabase
 
 from b2cal_core.payloads import LocalPayload, TagState
 from b2cal_core.plans import fingerprint_of
 from b2cal_core.publishing import TagIov, UpdateMode, UpdateRefused, applied
 from b2cal_core.ranges import ExpRun, IoV
-from resources.conditions.embedded import EmbeddedConditionsDB
 
 NAMES, CONTENTS = ("p", "q", "r"), ("1", "2", "3")
 RUNS = (0, 1, 2, 99)  # 99 stands for the rest of an experiment
@@ -80,9 +79,9 @@ def expected_after(running: Answers, staging: Answers, valid_from: ExpRun, mode:
 class Published:
     """A database in which every example gets tags of its own."""
 
-    def __init__(self, root: Path) -> None:
-        self.conditions = EmbeddedConditionsDB(root / "conditions")
-        self.files = {text: root / text for text in CONTENTS}
+    def __init__(self, database: KeptDatabase) -> None:
+        self.conditions = database.open()
+        self.files = {text: database.root / text for text in CONTENTS}
         for text, file in self.files.items():
             file.write_text(text)
         self.made = 0
@@ -105,13 +104,15 @@ class Published:
         return found
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: Any) -> Published:
-    return Published(tmp_path_factory.mktemp("published"))
+@pytest.fixture(scope="module", params=["SQLite", "MariaDB"])
+def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    root = tmp_path_factory.mktemp("published")
+    url = None if request.param == "SQLite" else request.getfixturevalue("mariadb").new_database()
+    return Published(KeptDatabase(root, url))
 
 
 @given(case=publishes())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_publish_gives_every_run_what_the_rules_say_and_the_past_what_it_had(
     published: Published, case: tuple[Lines, Lines, ExpRun, UpdateMode]
 ) -> None:
@@ -119,18 +120,26 @@ def test_a_publish_gives_every_run_what_the_rules_say_and_the_past_what_it_had(
     target = published.tag(running, TagState.RUNNING)
     source = published.tag(staging, TagState.TESTING, TagState.VALIDATED)
     conditions, before = published.conditions, published.conditions.list_iovs(target)
+    vouch(conditions, source)
     try:
-        plan, fingerprint = conditions.plan(target, source, valid_from, mode)
+        plan = update_of(conditions, target, source, valid_from, mode)
     except UpdateRefused:
         event("refused")
         assert published.answers(target) == answers_of(running)
         return
-    event(f"published {mode}" if plan.operations else "nothing to do")
-    after = conditions.apply(plan, target=target, fingerprint=fingerprint, author="anna", reason="")
+    event(f"published {mode}" if plan.plan.operations else "nothing to do")
+    line = conditions.audit(target)[-1].id
+    changed = conditions.apply(plan, RELEASE)
+    after = conditions.list_iovs(target)
+    assert set(changed) <= set(after)
+    assert {link for link in after if link not in before} <= set(changed)
     assert published.answers(target) == expected_after(answers_of(running), answers_of(staging), valid_from, mode)
     assert_only_appended(before, after, valid_from)
-    assert conditions.fingerprint(target) == fingerprint_of(TagState.RUNNING, applied(before, plan))
-    assert conditions.apply(plan, target=target, fingerprint=fingerprint, author="anna", reason="") == after
+    assert conditions.fingerprint(target) == fingerprint_of(TagState.RUNNING, applied(before, plan.plan))
+    assert conditions.fingerprint(target) == plan.predicted
+    assert conditions.list_iovs(target, as_of=line) == before
+    assert conditions.apply(plan, RELEASE) == changed
+    assert conditions.list_iovs(target) == after
 
 
 def assert_only_appended(before: Sequence[TagIov], after: Sequence[TagIov], valid_from: ExpRun) -> None:
