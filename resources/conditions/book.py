@@ -16,6 +16,7 @@ from b2cal_core.payloads import AuditEntry, Lease, Release, chained_hash
 from b2cal_core.provenance import PayloadKey, Provenance, lacking
 from resources.conditions.connections import Database
 from resources.conditions.schema import audit, head, leases, provenance
+from resources.conditions.schema import records as record_texts
 
 
 def utc_now() -> datetime:
@@ -197,23 +198,32 @@ def keep_provenance(connection: sa.Connection, signature: Signature, records: Ma
         return
     hashes = [[*key, record.hash] for key, record in sorted(fresh.items())]
     entry = log(connection, signature, action="provenance", tag="", detail={"records": hashes})
-    rows = [
-        {"name": name, "md5": md5, "record": record.to_json(), "record_hash": record.hash, "entry": entry.id}
-        for (name, md5), record in fresh.items()
-    ]
+    by_hash = {record.hash: record for record in fresh.values()}
+    _keep_records(connection, by_hash)
+    rows = [{"name": name, "md5": md5, "record_hash": hash_, "entry": entry.id} for name, md5, hash_ in hashes]
     connection.execute(sa.insert(provenance), rows)
+
+
+def _keep_records(connection: sa.Connection, by_hash: Mapping[str, Provenance]) -> None:
+    kept = set(connection.scalars(sa.select(record_texts.c.hash).where(record_texts.c.hash.in_(by_hash))))
+    rows = [{"hash": hash_, "record": record.to_json()} for hash_, record in by_hash.items() if hash_ not in kept]
+    if rows:
+        connection.execute(sa.insert(record_texts), rows)
 
 
 def find_provenance(connection: sa.Connection, wanted: Iterable[PayloadKey]) -> dict[PayloadKey, Provenance]:
     """(name, md5) to the last record, for those that have one."""
     keys = sorted(set(wanted))
     found: dict[PayloadKey, Provenance] = {}
-    columns = sa.select(provenance.c.name, provenance.c.md5, provenance.c.record).order_by(provenance.c.id)
+    columns = sa.select(provenance.c.name, provenance.c.md5, provenance.c.record_hash).order_by(provenance.c.id)
     for i in range(0, len(keys), 500):
         part = set(keys[i : i + 500])
         query = columns.where(provenance.c.md5.in_([md5 for _, md5 in part]))
-        latest = {(row.name, row.md5): row.record for row in connection.execute(query) if (row.name, row.md5) in part}
-        found |= {key: Provenance.from_json(record) for key, record in latest.items()}
+        rows = connection.execute(query)
+        latest = {(row.name, row.md5): row.record_hash for row in rows if (row.name, row.md5) in part}
+        texts = sa.select(record_texts.c.hash, record_texts.c.record).where(record_texts.c.hash.in_(latest.values()))
+        records = {hash_: Provenance.from_json(record) for hash_, record in connection.execute(texts)}
+        found |= {key: records[hash_] for key, hash_ in latest.items()}
     return found
 
 

@@ -132,13 +132,19 @@ audit = _table(
     sa.Column("hash", sa.String(64), nullable=False),
 )
 
+records = _table(
+    "records",
+    sa.Column("hash", sa.String(64), primary_key=True),
+    sa.Column("record", _LONG_TEXT, nullable=False),
+)
+"""Records of provenance, each kept once: the payloads of one calibration share a long one."""
+
 provenance = _table(
     "provenance",
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("name", sa.String(255), nullable=False),
     sa.Column("md5", sa.String(32), nullable=False),
-    sa.Column("record", _LONG_TEXT, nullable=False),
-    sa.Column("record_hash", sa.String(64), nullable=False),
+    sa.Column("record_hash", sa.ForeignKey("cdb_records.hash"), nullable=False),
     sa.Column("entry", sa.Integer, nullable=False),
     sa.Index("cdb_provenance_payload", "md5", "name"),
 )

@@ -209,12 +209,17 @@ def _make_record() -> None:
         **_OPTIONS,
     )
     op.create_table(
+        "cdb_records",
+        sa.Column("hash", sa.String(64), primary_key=True),
+        sa.Column("record", _LONG_TEXT, nullable=False),
+        **_OPTIONS,
+    )
+    op.create_table(
         "cdb_provenance",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("name", sa.String(255), nullable=False),
         sa.Column("md5", sa.String(32), nullable=False),
-        sa.Column("record", _LONG_TEXT, nullable=False),
-        sa.Column("record_hash", sa.String(64), nullable=False),
+        sa.Column("record_hash", sa.String(64), sa.ForeignKey("cdb_records.hash"), nullable=False),
         sa.Column("entry", sa.Integer, nullable=False),
         **_OPTIONS,
     )

@@ -1,0 +1,55 @@
+"""The conditions database that an installation's settings name."""
+
+import sqlalchemy as sa
+
+from b2cal_core.errors import ConfigurationError
+from b2cal_core.ports import ConditionsDB
+from b2cal_core.rights import Rights
+from resources.conditions.book import Book
+from resources.conditions.connections import Database
+from resources.conditions.embedded import EmbeddedConditionsDB, database_address
+from resources.deployment import ConditionsSettings, from_environment, read_deployment
+from resources.home import Home
+
+
+def open_conditions(home: Home, *, user: str = "b2cal") -> ConditionsDB:
+    """The database, in the hands of this user."""
+    settings = read_deployment(home).conditions
+    if settings.kind == "belle2":
+        return _belle2(home, settings, user)
+    return open_embedded(home, user=user)
+
+
+def open_embedded(home: Home, *, user: str = "b2cal") -> EmbeddedConditionsDB:
+    """The embedded database; ``ConfigurationError`` when the installation uses another."""
+    settings = read_deployment(home).conditions
+    if settings.kind != "embedded":
+        raise ConfigurationError(
+            f"this installation uses the conditions database {settings.server}; the command works on the embedded one"
+            " only"
+        )
+    return EmbeddedConditionsDB(home.conditions_dir, rights=Rights.everything(user), url=tables_of(home))
+
+
+def tables_of(home: Home) -> sa.URL:
+    """Where the tables of an installation's conditions database are."""
+    settings = read_deployment(home).conditions
+    if settings.database:
+        return sa.make_url(from_environment(settings.database))
+    if settings.kind == "belle2":
+        return sa.URL.create("sqlite", database=str(home.conditions_dir / "book.db"))
+    return database_address(home.conditions_dir, None)
+
+
+def _belle2(home: Home, settings: ConditionsSettings, user: str) -> ConditionsDB:
+    from resources.conditions.rest.adapter import RestConditionsDB  # noqa: PLC0415 (loaded where it is used)
+    from resources.conditions.rest.tokens import TokenFile  # noqa: PLC0415
+
+    return RestConditionsDB(
+        str(settings.server),
+        book=Book(Database(tables_of(home), create=True), author=user),
+        cache=home.cache / "payloads",
+        token=TokenFile(settings.token_file) if settings.token_file else None,
+        user=user,
+        allowed_hosts=settings.allowed_hosts,
+    )

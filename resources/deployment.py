@@ -1,0 +1,91 @@
+"""What one installation uses: read from ``deployment.yaml`` in its home, or all embedded when there is no such file."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from b2cal_core.errors import ConfigurationError, reasons_of
+from resources.home import Home
+
+_FROM_ENVIRONMENT = "env:"
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ConditionsSettings(_Settings):
+    """Which conditions database is used.
+
+    Attributes:
+        kind: ``embedded``, or ``belle2`` for a server with Belle II's REST interface.
+        database: SQLAlchemy address of the tables, for example ``mysql+pymysql://user@host/name``; ``env:NAME`` takes
+            it, with its password, from that environment variable. By default SQLite in the home. For ``belle2`` it
+            holds the log, the leases and the provenance, which the server does not keep.
+        server: for ``belle2``, the address, ending in ``/b2s/rest``.
+        allowed_hosts: other hosts than this one that may be written to; none by default.
+        token_file: for ``belle2``, the file with the token, readable by its owner only.
+    """
+
+    kind: Literal["embedded", "belle2"] = "embedded"
+    database: str | None = None
+    server: str | None = None
+    allowed_hosts: frozenset[str] = frozenset()
+    token_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> "ConditionsSettings":
+        if (self.kind == "belle2") != (self.server is not None):
+            raise ValueError("a server is named for the kind belle2, and for no other")
+        if self.kind == "embedded" and (self.token_file or self.allowed_hosts):
+            raise ValueError("token_file and allowed_hosts are for the kind belle2")
+        return self
+
+
+class PublishingSettings(_Settings):
+    """How publishing is guarded.
+
+    Attributes:
+        four_eyes: the approver of a publish must be another than its author.
+        processed_formats: a run with registered files of one of these formats counts as processed: its constants do
+            not change any more.
+    """
+
+    four_eyes: bool = False
+    processed_formats: tuple[str, ...] = ("mdst", "udst")
+
+
+class Deployment(_Settings):
+    """All settings of an installation."""
+
+    conditions: ConditionsSettings = ConditionsSettings()
+    publishing: PublishingSettings = PublishingSettings()
+
+
+def read_deployment(home: Home) -> Deployment:
+    """The settings of a home; ``ConfigurationError`` naming file and key when they are wrong."""
+    file = home.path / "deployment.yaml"
+    try:
+        mapping = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        return Deployment.model_validate(mapping)
+    except FileNotFoundError:
+        return Deployment()
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{file} cannot be read: {error}; mend it, or remove it for the defaults") from error
+    except ValidationError as error:
+        raise ConfigurationError(f"{file} is wrong: {reasons_of(error)}; docs/reference.md lists the keys") from error
+
+
+def from_environment(value: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The value itself, or what the environment says where it is ``env:NAME``."""
+    if not value.startswith(_FROM_ENVIRONMENT):
+        return value
+    name = value.removeprefix(_FROM_ENVIRONMENT)
+    try:
+        return environment[name]
+    except KeyError as error:
+        raise ConfigurationError(f"the deployment takes a value from {name}, which is not set; set it") from error
