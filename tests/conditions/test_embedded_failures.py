@@ -61,9 +61,7 @@ def filled(database: KeptDatabase) -> KeptDatabase:
 
 @pytest.mark.parametrize("step", ["write payload file", "rename payload file"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
-def test_a_disk_that_refuses_a_payload_file_leaves_nothing_behind(
-    filled: KeptDatabase, step: str, number: int
-) -> None:
+def test_a_disk_that_refuses_a_payload_file_leaves_nothing_behind(filled: KeptDatabase, step: str, number: int) -> None:
     failing = filled.open(on_step=FailAt(step, number))
     before = filled.payload_files(), failing.fingerprint("a")
     with pytest.raises(BackendError, match=os.strerror(number)) as raised:
@@ -268,7 +266,7 @@ def test_a_server_that_is_gone_is_worth_another_try_and_nothing_was_changed(
 
 
 def test_a_server_that_refuses_the_user_is_named_without_the_password(mariadb: MariaDBServer, tmp_path: Path) -> None:
-    url = sa.make_url(mariadb.new_database()).set(username="stranger", password="open sesame")
+    url = sa.make_url(mariadb.new_database()).set(username="stranger", password="open sesame")  # noqa: S106 (nobody's)
     with pytest.raises(BackendError, match="refuses the user") as raised:
         EmbeddedConditionsDB(tmp_path / "conditions", url=url)
     assert "open sesame" not in f"{raised.value} {raised.value.__cause__}"

@@ -8,7 +8,14 @@ from pathlib import Path
 from contracts.conditions_contract import RELEASE, document_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from kept_database import KeptDatabase
 
 from b2cal_caf.local_database import LocalDatabase
@@ -42,7 +49,7 @@ lines = st.lists(st.tuples(st.sampled_from(CONTENTS), grid_iovs()), max_size=3)
 
 
 class ModelledConditions(RuleBasedStateMachine):
-    """The database beside its model: tag to state, tag to name to run to content, and all of this by line of the log."""
+    """The database beside its model: tag to state, tag to name to run to content, and the latter by line of the log."""
 
     def __init__(self, new_database: Callable[[Path], KeptDatabase]) -> None:
         super().__init__()
