@@ -73,10 +73,7 @@ class Snapshot:
         """
         try:
             document = json.loads(text)
-            if document["format"] != _FORMAT:
-                raise ValueError(f"format {document['format']!r} is not {_FORMAT}")
-            tags = (SnapshotTag(name, mark, tuple(map(_link, rows))) for name, mark, rows in document["tags"])
-            made, claimed = cls(tuple(tags), IoV(*document["within"])), document["hash"]
+            made, claimed = cls._of(document), document["hash"]
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(f"this is no snapshot of tags ({error!r}); take one anew") from error
         if claimed != made.hash:
@@ -85,6 +82,13 @@ class Snapshot:
                 f" {made.hash[:12]}, the file says {claimed!s:.12}; restore it or take one anew"
             )
         return made
+
+    @classmethod
+    def _of(cls, document: dict[str, Any]) -> Self:
+        if document["format"] != _FORMAT:
+            raise ValueError(f"format {document['format']!r} is not {_FORMAT}")
+        tags = (SnapshotTag(name, mark, tuple(map(_link, rows))) for name, mark, rows in document["tags"])
+        return cls(tuple(tags), IoV(*document["within"]))
 
 
 def resolve_in(snapshot: Snapshot, run: ExpRun, names: Iterable[str] | None = None) -> Mapping[str, Resolved]:
