@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from b2cal_core.publishing import Operation, TagIov, UpdatePlan
+from b2cal_core.tag_reports import Change, Coverage
 from b2cal_core.verdicts import Figure, Threshold
 
 Metadata = dict[str, dg.MetadataValue[Any]]
@@ -45,6 +46,34 @@ def plan_table(plan: UpdatePlan) -> dg.MetadataValue[Any]:
     """The operations of a running update."""
     return table(
         {"operation": op.kind, "payload": op.name, "revision": op.revision, **iov_columns(op)} for op in plan.operations
+    )
+
+
+def diff_table(changes: Iterable[Change]) -> dg.MetadataValue[Any]:
+    """In which runs readers get something else than before."""
+    return table(
+        {
+            "payload": change.name,
+            "IoV": str(change.iov),
+            "revision before": change.before,
+            "revision after": change.after,
+            "registered runs": change.runs,
+        }
+        for change in changes
+    )
+
+
+def coverage_table(covered: Iterable[Coverage]) -> dg.MetadataValue[Any]:
+    """Where each payload is valid, and what it leaves out."""
+    return table(
+        {
+            "payload": one.name,
+            "valid in": ", ".join(map(str, one.covered.iovs)) or "nothing",
+            "gaps": ", ".join(map(str, one.gaps)) or "none",
+            "registered runs in gaps": len(one.missing_runs),
+            "overlaps": ", ".join(map(str, one.overlaps)) or "none",
+        }
+        for one in covered
     )
 
 

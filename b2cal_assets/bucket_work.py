@@ -51,6 +51,11 @@ class BucketWork:
         """The bucket's staging tag."""
         return self.plan.staging_tag(self.bucket)
 
+    def checksums(self) -> Mapping[str, str]:
+        """Path to SHA-256 of the files that calibrations of the bucket may have read."""
+        made = self.cdst_records() if (self._cdst_directory / MANIFEST).exists() else ()
+        return {file.path: file.checksum for record in (*self.records, *made) for file in record.files}
+
     @cached_property
     def records(self) -> tuple[RunRecord, ...]:
         """The registered runs of the bucket."""

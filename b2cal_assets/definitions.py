@@ -49,12 +49,12 @@ def embedded_workshop(home: Home, listener: CafObserver | None = None) -> Worksh
     from resources.batch.local import LocalBatch  # noqa: PLC0415
     from resources.caf.cdst import EmbeddedCdst  # noqa: PLC0415
     from resources.caf.embedded import EmbeddedCaf  # noqa: PLC0415
-    from resources.conditions.embedded import EmbeddedConditionsDB  # noqa: PLC0415
+    from resources.conditions.deployed import open_conditions, open_publisher  # noqa: PLC0415
     from resources.runs.embedded import EmbeddedRunRegistry  # noqa: PLC0415
     from resources.signoff.embedded import EmbeddedSignOffLog  # noqa: PLC0415
 
     home.create()
-    conditions = EmbeddedConditionsDB(home.conditions_dir)
+    conditions = open_conditions(home)
 
     def batch(site: Site) -> LocalBatch:
         return LocalBatch(site.max_processes)
@@ -64,6 +64,7 @@ def embedded_workshop(home: Home, listener: CafObserver | None = None) -> Worksh
         campaigns=FileCampaignStore(home),
         runs=EmbeddedRunRegistry(home.registry_url),
         conditions=conditions,
+        publisher=open_publisher(home, conditions),
         sign_offs=EmbeddedSignOffLog(home.registry_url),
         caf=lambda site: EmbeddedCaf(batch(site), conditions, home.cache),
         cdst=lambda site: EmbeddedCdst(batch(site), conditions, RECONSTRUCTION),

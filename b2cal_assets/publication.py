@@ -4,54 +4,134 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from b2cal_assets.staging import content_hash, ensure_running, freeze, links_of
+from b2cal_assets.workshop import Publishing
 from b2cal_core.buckets import Bucket
 from b2cal_core.errors import ConflictError, DataError, IntegrityError
+from b2cal_core.payloads import Release
+from b2cal_core.plans import PlanDocument
 from b2cal_core.ports import ConditionsDB
-from b2cal_core.publishing import TagIov, UpdateMode, UpdatePlan, UpdateRefused
-from b2cal_core.ranges import ExpRun, IoV, IoVSet
+from b2cal_core.publishing import TagIov, UpdateMode, UpdateRefused
+from b2cal_core.ranges import IoV, IoVSet
 
 _ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What was published; ``plan`` is ``None`` when the target had it all already."""
+    """What was published.
+
+    Attributes:
+        document: the plan that brought it in; ``None`` when that is not known any more.
+        applied_now: whether it was carried out now, and not by a former attempt.
+        links: what the target has now of the bucket's names.
+        before: what it had of the touched names, from the bucket's first run on, before the plan was carried out.
+    """
 
     target: str
     staging: str
-    plan: UpdatePlan | None
+    document: PlanDocument | None
+    applied_now: bool
     links: tuple[TagIov, ...]
+    before: tuple[TagIov, ...] = ()
 
 
-def publish(
-    conditions: ConditionsDB, staging: str, target: str, *, bucket: Bucket, mode: UpdateMode, author: str, reason: str
-) -> Publication:
-    """Bring a bucket's staging tag into the target; harmless when that was done before, whoever was killed on the way.
+@dataclass(frozen=True, slots=True)
+class BucketPublisher:
+    """Publishes one bucket.
 
-    Raises:
-        ConflictError: the update breaks a rule, or others keep changing the target; nothing was changed.
-        IntegrityError: the target does not hold afterwards what was planned.
+    Attributes:
+        mode: what the update may do with payloads that end.
+        release: who publishes, who approved, and why.
     """
-    if conditions.get_tag(staging) is None or not conditions.list_iovs(staging):
-        raise DataError(f"staging tag {staging} holds nothing to publish; calibrate the bucket first")
-    freeze(conditions, staging)
-    ensure_running(conditions, target, "published constants")
-    wanted = tuple(conditions.list_iovs(staging))
-    # Buckets published since have ended what was open; what counts is that the runs of this one have their constants.
-    if not _missing(conditions, target, wanted, within=bucket.iov):
-        return Publication(target, staging, None, _published(conditions, target, wanted))
-    plan = _apply(conditions, (staging, target), bucket.first, mode=mode, author=author, reason=reason)
-    missing = _missing(conditions, target, wanted, within=IoV(bucket.first.exp, bucket.first.run, -1, -1))
-    if missing:
-        lost = ", ".join(f"{link.name} {link.iov}" for link in missing[:5])
-        raise IntegrityError(
-            f"tag {target} does not hold {lost} after publishing {staging}; the administrator must look"
+
+    conditions: ConditionsDB
+    publisher: Publishing
+    bucket: Bucket
+    mode: UpdateMode
+    release: Release
+
+    def publish(self, staging: str, target: str) -> Publication:
+        """Bring the staging tag into the target; harmless when that was done before, whoever was killed on the way.
+
+        Raises:
+            ConflictError: the update breaks a rule, or others keep changing the target; nothing was changed.
+            DataError: the staging tag is empty, or a payload has no complete provenance; nothing was changed.
+            IntegrityError: the target does not hold afterwards what was planned.
+        """
+        wanted = links_of(self.conditions, staging)
+        if not wanted:
+            raise DataError(f"staging tag {staging} holds nothing to publish; calibrate the bucket first")
+        freeze(self.conditions, staging)
+        ensure_running(self.conditions, target, "published constants")
+        # Buckets published since have ended what was open; what counts is that the runs of this one have their
+        # constants.
+        if not self._missing(target, wanted, within=self.bucket.iov):
+            links = links_of(self.conditions, target, {link.name for link in wanted})
+            return Publication(target, staging, self._former(staging, target), applied_now=False, links=links)
+        document, before = self._apply(staging, target)
+        missing = self._missing(target, wanted, within=IoV.since(self.bucket.first))
+        if missing:
+            lost = ", ".join(f"{link.name} {link.iov}" for link in missing[:5])
+            raise IntegrityError(
+                f"tag {target} does not hold {lost} after publishing {staging}; the administrator must look"
+            )
+        links = links_of(self.conditions, target, {link.name for link in wanted})
+        return Publication(target, staging, document, applied_now=True, links=links, before=before)
+
+    def _apply(self, staging: str, target: str) -> tuple[PlanDocument, tuple[TagIov, ...]]:
+        for attempt in range(1, _ATTEMPTS + 1):
+            document = self._plan(staging, target)
+            before = self.conditions.list_iovs(target, IoV.since(self.bucket.first))
+            try:
+                self.publisher.approve(document, self.release)  # the sign-offs are the approval
+                self.publisher.apply(document, self.release)
+            except ConflictError:  # somebody published in between: what was planned may be wrong now, so plan again
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                return document, tuple(link for link in before if link.name in document.names)
+        raise ConflictError(f"tag {target} kept changing while {staging} was to be published; start it again")
+
+    def _plan(self, staging: str, target: str) -> PlanDocument:
+        purpose = f"publish bucket {self.bucket.key}"
+        try:
+            return self.publisher.plan_update(
+                target, staging, first_run=self.bucket.first, mode=self.mode, purpose=purpose
+            )
+        except UpdateRefused:
+            raise
+        except ConflictError as error:
+            late = [
+                link
+                for link in self.conditions.list_iovs(target, IoV.since(self.bucket.first))
+                if link.iov.start >= self.bucket.first.edge
+            ]
+            if not late:
+                raise
+            raise ConflictError(
+                f"{target} has constants for {self.bucket.first} and later already, and a running tag is never changed"
+                " backwards; bring other constants for these runs into another target tag, by a campaign of its own."
+                f" {error}"
+            ) from error
+
+    def _former(self, staging: str, target: str) -> PlanDocument | None:
+        """The plan by which a former attempt brought the staging tag in."""
+        documents = (record.document for record in self.publisher.history(target) if record.applied is not None)
+        return next((d for d in documents if d is not None and d.staging == staging), None)
+
+    def _missing(self, target: str, wanted: Sequence[TagIov], *, within: IoV) -> tuple[TagIov, ...]:
+        """Links whose payload is not valid in the target wherever in ``within`` the staging tag has it."""
+        present: dict[tuple[str, int], list[IoV]] = {}
+        for link in self.conditions.list_iovs(target, within):
+            present.setdefault((link.name, link.revision), []).append(link.iov)
+        held = {key: IoVSet(iovs, allow_overlaps=True) for key, iovs in present.items()}
+        nothing = IoVSet()
+        return tuple(
+            link
+            for link in wanted
+            if (iov := link.iov & within) is not None
+            and held.get((link.name, link.revision), nothing).missing_from(iov)
         )
-    return Publication(target, staging, plan, _published(conditions, target, wanted))
-
-
-def _published(conditions: ConditionsDB, target: str, wanted: Sequence[TagIov]) -> tuple[TagIov, ...]:
-    return links_of(conditions, target, {link.name for link in wanted})
 
 
 def refuse_unrecorded(
@@ -73,49 +153,3 @@ def refuse_unrecorded(
         raise ConflictError(
             f"staging tag {staging} holds payloads nobody signed off: {', '.join(strangers)}; remove them"
         )
-
-
-def _apply(
-    conditions: ConditionsDB, tags: tuple[str, str], first_run: ExpRun, *, mode: UpdateMode, author: str, reason: str
-) -> UpdatePlan:
-    staging, target = tags
-    for attempt in range(1, _ATTEMPTS + 1):
-        plan, fingerprint = _plan(conditions, tags, first_run, mode=mode)
-        try:
-            conditions.apply(plan, target=target, fingerprint=fingerprint, author=author, reason=reason)
-        except ConflictError:  # somebody published in between: what was planned may be wrong now, so plan again
-            if attempt == _ATTEMPTS:
-                raise
-        else:
-            return plan
-    raise ConflictError(f"tag {target} kept changing while {staging} was to be published; start it again")
-
-
-def _plan(
-    conditions: ConditionsDB, tags: tuple[str, str], first_run: ExpRun, *, mode: UpdateMode
-) -> tuple[UpdatePlan, str]:
-    staging, target = tags
-    try:
-        return conditions.plan(target, staging, first_run, mode)
-    except UpdateRefused as error:
-        late = [link for link in conditions.list_iovs(target) if link.iov.start >= (first_run.exp, first_run.run)]
-        if not late:
-            raise
-        raise ConflictError(
-            f"{target} has constants for {first_run} and later already, and a running tag is never changed backwards; "
-            f"bring other constants for these runs into another target tag, by a campaign of its own. {error}"
-        ) from error
-
-
-def _missing(conditions: ConditionsDB, target: str, wanted: Sequence[TagIov], *, within: IoV) -> tuple[TagIov, ...]:
-    """Links whose payload is not valid in the target wherever in ``within`` the staging tag has it."""
-    present: dict[tuple[str, int], list[IoV]] = {}
-    for link in conditions.list_iovs(target):
-        present.setdefault((link.name, link.revision), []).append(link.iov)
-    held = {key: IoVSet(iovs, allow_overlaps=True) for key, iovs in present.items()}
-    nothing = IoVSet()
-    return tuple(
-        link
-        for link in wanted
-        if (iov := link.iov & within) is not None and held.get((link.name, link.revision), nothing).missing_from(iov)
-    )

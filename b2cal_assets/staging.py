@@ -25,8 +25,8 @@ def upload(
         The links of these payloads, by name and start. A tag that has them already is left as it is, in any state.
     """
     names = frozenset(replacing) | {payload.name for payload in payloads}
-    stored = [(payload, conditions.put_payload(payload.name, payload.file)) for payload in payloads]
-    wanted = sorted((made.name, made.revision, local.iov) for local, made in stored)
+    stored = conditions.put_payloads([(payload.name, payload.file) for payload in payloads])
+    wanted = sorted((made.name, made.revision, local.iov) for local, made in zip(payloads, stored, strict=True))
     _ensure_exists(conditions, tag)
     present = [link for link in conditions.list_iovs(tag) if link.name in names]
     if sorted((link.name, link.revision, link.iov) for link in present) != wanted:
@@ -35,20 +35,21 @@ def upload(
     return links_of(conditions, tag, names)
 
 
-def links_of(conditions: ConditionsDB, tag: str, names: Collection[str]) -> tuple[TagIov, ...]:
-    """The tag's links of some names, by name and start; none when there is no such tag."""
+def links_of(conditions: ConditionsDB, tag: str, names: Collection[str] | None = None) -> tuple[TagIov, ...]:
+    """The tag's links, of some names or of all, by name and start; none when there is no such tag."""
     if conditions.get_tag(tag) is None:
         return ()
-    found = (link for link in conditions.list_iovs(tag) if link.name in names)
+    found = (link for link in conditions.list_iovs(tag) if names is None or link.name in names)
     return tuple(sorted(found, key=lambda link: (link.name, link.iov, link.revision)))
 
 
 def content_hash(conditions: ConditionsDB, links: Sequence[TagIov]) -> str:
     """A hash of the payloads' content and IoVs: the same constants give the same hash, whatever their revisions."""
     digest = hashlib.sha256()
+    known = conditions.payloads_of({(link.name, link.revision) for link in links})
     for link in sorted(links, key=lambda link: (link.name, link.iov)):
-        payload = conditions.payload(link.name, link.revision)
-        checksum = "missing" if payload is None else payload.sha256
+        payload = known.get((link.name, link.revision))
+        checksum = "missing" if payload is None else payload.md5
         digest.update(f"{link.name} {checksum} {link.iov}\n".encode())
     return digest.hexdigest()[:32]
 
@@ -58,13 +59,18 @@ def input_tag(conditions: ConditionsDB, staging: str, names: Collection[str]) ->
     links = links_of(conditions, staging, names)
     if not links:
         return None
-    name = f"{staging}_in_{content_hash(conditions, links)[:12]}"
+    name = input_tag_name(staging, content_hash(conditions, links)[:12])
     _ensure_exists(conditions, name, f"what calibrations of {staging} were given")
     tag = conditions.get_tag(name)
     if tag is not None and tag.state is TagState.OPEN:
         conditions.add_iovs(name, [TagIov(link.name, link.revision, link.iov) for link in links])
         _move(conditions, name, TagState.OPEN, TagState.TESTING)
     return name
+
+
+def input_tag_name(staging: str, content: str) -> str:
+    """How the tag is called that holds what calibrations of a staging tag were given."""
+    return f"{staging}_in_{content}"
 
 
 def freeze(conditions: ConditionsDB, tag: str) -> None:

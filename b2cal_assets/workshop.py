@@ -7,6 +7,8 @@ from typing import Protocol
 
 from b2cal_core.buckets import Bucket
 from b2cal_core.campaigns import Site
+from b2cal_core.payloads import AuditEntry, Release
+from b2cal_core.plans import PlanDocument
 from b2cal_core.ports import (
     Caf,
     CafObserver,
@@ -17,6 +19,8 @@ from b2cal_core.ports import (
     SignOffLog,
     ValidationRequest,
 )
+from b2cal_core.publishing import TagIov, UpdateMode
+from b2cal_core.ranges import ExpRun
 from b2cal_core.verdicts import Figure
 
 
@@ -34,6 +38,51 @@ class Workplaces(Protocol):
 
     def cdst(self, campaign: str, bucket: Bucket | str) -> Path:
         """The bucket's cDST files."""
+
+
+class PlanStory(Protocol):
+    """What is known of a plan that was made for a tag before."""
+
+    @property
+    def applied(self) -> AuditEntry | None:
+        """The line of the audit log that says it was carried out."""
+
+    @property
+    def document(self) -> PlanDocument | None:
+        """The plan, once it was carried out."""
+
+
+class ReadBack(Protocol):
+    """What was found when a plan was read back."""
+
+    @property
+    def discrepancies(self) -> tuple[str, ...]:
+        """What is not as the plan says, in sentences."""
+
+    @property
+    def visibility(self) -> str:
+        """Who sees this already."""
+
+
+class Publishing(Protocol):
+    """Makes plans for running tags, carries them out, and reads them back."""
+
+    def plan_update(
+        self, target: str, staging: str, *, first_run: ExpRun, mode: UpdateMode = ..., purpose: str = ""
+    ) -> PlanDocument:
+        """The update that brings the staging tag in; ``ConflictError`` when a rule forbids it."""
+
+    def approve(self, document: PlanDocument, release: Release) -> AuditEntry:
+        """Note who agreed to just this plan."""
+
+    def apply(self, document: PlanDocument, release: Release) -> tuple[TagIov, ...]:
+        """Carry the plan out, alone and with all checks, and read it back."""
+
+    def verify(self, document: PlanDocument) -> ReadBack:
+        """Whether readers get what an applied plan says."""
+
+    def history(self, target: str) -> Sequence[PlanStory]:
+        """The plans of a tag, oldest first."""
 
 
 class SilentObserver(CafObserver):
@@ -55,6 +104,7 @@ class Workshop:
 
     Attributes:
         caf, cdst: make the adapter for a campaign's site.
+        publisher: plans and publishes in ``conditions``.
         validate: runs a validation script and returns its figures.
         listener: hears, besides Dagster, what happens in long work; for the command line.
     """
@@ -63,6 +113,7 @@ class Workshop:
     campaigns: CampaignStore
     runs: RunRegistry
     conditions: ConditionsDB
+    publisher: Publishing
     sign_offs: SignOffLog
     caf: Callable[[Site], Caf]
     cdst: Callable[[Site], CdstProducer]

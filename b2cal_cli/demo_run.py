@@ -29,6 +29,7 @@ from b2cal_core.runs import RunRecord
 from b2cal_detector.truth import Truth
 from resources.campaigns.files import FileCampaignStore
 from resources.conditions.embedded import EmbeddedConditionsDB
+from resources.conditions.publisher import Publisher
 from resources.home import Home
 
 _EXPERIMENT, _FIRST_RUN = 12, 1
@@ -81,7 +82,8 @@ class _Demo:
         self._clock = DemoClock()
         self._listener = ProgressListener(tell)
         conditions = EmbeddedConditionsDB(home.conditions_dir, on_step=self._tell_published)
-        workshop = replace(embedded_workshop(home, self._listener), conditions=conditions)
+        publisher = Publisher(conditions)
+        workshop = replace(embedded_workshop(home, self._listener), conditions=conditions, publisher=publisher)
         self._workshop = self._clock.watch(workshop)
 
     def run(self) -> DemoReport:

@@ -85,6 +85,11 @@ class IoV:
             raise ValueError(msg)
         return cls(*ordered[0], *ordered[-1])
 
+    @classmethod
+    def since(cls, run: ExpRun) -> Self:
+        """The run and all after it."""
+        return cls(run.exp, run.run, -1, -1)
+
     @property
     def start(self) -> Edge:
         """The first (experiment, run), inclusive."""

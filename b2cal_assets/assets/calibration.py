@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from b2cal_assets import payload_checks as checks
+from b2cal_assets import provenances
 from b2cal_assets.asset_keys import RAW_RUNS, Part, calibration_key, step_name
 from b2cal_assets.asset_metadata import Metadata, iov_table, seconds, table
 from b2cal_assets.asset_specs import bucket_edges, part_spec
@@ -24,6 +25,7 @@ from b2cal_caf.local_database import LocalDatabase
 from b2cal_core.errors import CalibrationError, ConflictError, DataError
 from b2cal_core.payloads import LocalPayload
 from b2cal_core.ports import CafRequest, CafResult
+from b2cal_core.provenance import Provenance
 from b2cal_core.publishing import TagIov
 from b2cal_core.verdicts import Threshold
 
@@ -58,7 +60,8 @@ def calibration_asset(plan: CampaignPlan, calibration: str) -> dg.AssetsDefiniti
             if collected_key in context.selected_asset_keys:
                 yield _collected(collected_key, request, result)
             if payloads_key in context.selected_asset_keys:
-                yield from _payloads(work, calibration, payloads_key, result=result)
+                made = provenances.provenance_of(work, request)
+                yield from _payloads(work, calibration, payloads_key, result=result, made=made)
 
     return calibrate
 
@@ -115,7 +118,7 @@ def _input_version(request: CafRequest) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _payloads(work: BucketWork, calibration: str, key: dg.AssetKey, *, result: CafResult) -> Results:
+def _payloads(work: BucketWork, calibration: str, key: dg.AssetKey, *, result: CafResult, made: Provenance) -> Results:
     _refuse_failures(result)
     payloads = exported_payloads(result)
     found = checks.overlaps(payloads)
@@ -127,6 +130,7 @@ def _payloads(work: BucketWork, calibration: str, key: dg.AssetKey, *, result: C
     links = upload(
         work.workshop.conditions, work.staging_tag, payloads, replacing=former.names if former is not None else ()
     )
+    provenances.keep(work.workshop.conditions, links, made, author=f"calibration:{calibration}")
     yield _materialized(work, key, links, result=result)
     yield from _check_results(work, calibration, key, payloads=payloads)
 

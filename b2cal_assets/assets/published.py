@@ -6,24 +6,34 @@ from typing import Any
 
 import dagster as dg
 
+from b2cal_assets import provenances
 from b2cal_assets.asset_keys import published_key, step_name
-from b2cal_assets.asset_metadata import Metadata, iov_table, plan_table
+from b2cal_assets.asset_metadata import Metadata, coverage_table, diff_table, iov_table, plan_table
 from b2cal_assets.asset_specs import bucket_edges, bucket_spec
 from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.closed_gates import wait_at_gate
 from b2cal_assets.partitions import bucket_partitions
-from b2cal_assets.publication import Publication, publish, refuse_unrecorded
-from b2cal_assets.staging import content_hash
+from b2cal_assets.payload_checks import check_spec
+from b2cal_assets.publication import BucketPublisher, Publication, refuse_unrecorded
+from b2cal_assets.staging import content_hash, links_of
 from b2cal_assets.step_errors import failing_in_words
 from b2cal_assets.workshop import Workshop
+from b2cal_core.payloads import Release
+from b2cal_core.plans import PlanDocument
 from b2cal_core.ports import ConditionsDB
-from b2cal_core.publishing import UpdateMode
+from b2cal_core.publishing import UpdateMode, applied
+from b2cal_core.ranges import ExpRun, IoV
+from b2cal_core.tag_reports import coverage, diff_tags
+
+READ_BACK = "readers_see_the_plan"
 
 
 def published_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
     """The step that publishes a bucket."""
     key = published_key(plan.name)
+    buckets = bucket_partitions(plan.name)
+    what = "Readers of the target tag get, run by run and file by file, what the plan of the bucket says."
 
     @dg.multi_asset(
         name=step_name(key),
@@ -36,11 +46,13 @@ def published_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
                 "Buckets are published in order, because a running tag only grows.",
             )
         ],
-        partitions_def=bucket_partitions(plan.name),
+        check_specs=[check_spec(READ_BACK, key, buckets, description=what)],
+        partitions_def=buckets,
+        can_subset=True,  # without this, a step that waits at its gate would owe Dagster the check
     )
     def publish_bucket(
         context: dg.AssetExecutionContext, workshop: dg.ResourceParam[Workshop]
-    ) -> Iterator[dg.MaterializeResult[Any]]:
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         work = BucketWork.of(plan, context.partition_key, workshop, instance=context.instance)
         against = work.ledger.reasons_against_publishing(workshop.campaigns.buckets(plan.name))
         if against:
@@ -49,40 +61,71 @@ def published_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
         with failing_in_words(f"publishing bucket {work.bucket.key} into {plan.campaign.target_tag}"):
             publication = _publish(work, author=f"dagster_run:{context.run.run_id}")
             version = _version(workshop.conditions, publication)
-            yield dg.MaterializeResult(key, metadata=_metadata(publication), data_version=version)
+            yield dg.MaterializeResult(key, metadata=_metadata(work, publication), data_version=version)
+            yield _check_read_back(work, key, publication)
 
     return publish_bucket
 
 
 def _publish(work: BucketWork, *, author: str) -> Publication:
     campaign, conditions = work.plan.campaign, work.workshop.conditions
-    records = {name: work.ledger.payloads(name) for name in work.plan.calibrations}
-    refuse_unrecorded(
-        conditions, work.staging_tag, {n: (r.names, r.content) for n, r in records.items() if r is not None}
+    records = {name: record for name in work.plan.calibrations if (record := work.ledger.payloads(name)) is not None}
+    refuse_unrecorded(conditions, work.staging_tag, {n: (r.names, r.content) for n, r in records.items()})
+    made = {name: links_of(conditions, work.staging_tag, record.names) for name, record in records.items()}
+    provenances.complete(work, made, author=author)
+    reason = f"bucket {work.bucket.key} of campaign {campaign.name}, every calibration through its gate"
+    release = Release(author, provenances.approvers(work.ledger, records), reason)
+    publisher = BucketPublisher(
+        conditions, work.workshop.publisher, work.bucket, UpdateMode(campaign.update_mode), release
     )
-    return publish(
-        conditions,
-        work.staging_tag,
-        campaign.target_tag,
-        bucket=work.bucket,
-        mode=UpdateMode(campaign.update_mode),
-        author=author,
-        reason=f"bucket {work.bucket.key} of campaign {campaign.name}, every calibration through its gate",
-    )
+    return publisher.publish(work.staging_tag, campaign.target_tag)
 
 
-def _metadata(publication: Publication) -> Metadata:
-    applied = publication.plan is not None
-    return {
+def _metadata(work: BucketWork, publication: Publication) -> Metadata:
+    document = publication.document
+    runs = [record.run for record in work.records]
+    covered = coverage(publication.links, work.bucket.iov, runs=runs)
+    metadata: Metadata = {
         "target tag": dg.MetadataValue.text(publication.target),
         "staging tag": dg.MetadataValue.text(publication.staging),
-        "applied now": dg.MetadataValue.bool(applied),
-        "plan": plan_table(publication.plan)
-        if publication.plan is not None
-        else dg.MetadataValue.text("the target tag held all of it already"),
-        "operations": dg.MetadataValue.int(len(publication.plan.operations) if publication.plan is not None else 0),
+        "applied now": dg.MetadataValue.bool(publication.applied_now),
         "IoVs of the target tag": iov_table(publication.links),
+        "coverage of the bucket": coverage_table(covered),
     }
+    return metadata | _plan_metadata(publication, document, runs) if document is not None else metadata
+
+
+def _plan_metadata(publication: Publication, document: PlanDocument, runs: list[ExpRun]) -> Metadata:
+    metadata: Metadata = {
+        "plan": plan_table(document.plan),
+        "plan hash": dg.MetadataValue.text(document.hash),
+        "operations": dg.MetadataValue.int(len(document.plan.operations)),
+        "first safe run": dg.MetadataValue.text(
+            f"{document.safe_run.run}: {document.safe_run.reason}" if document.safe_run else "not asked"
+        ),
+    }
+    if publication.applied_now:
+        within = None if document.first_run is None else IoV.since(document.first_run)
+        after = applied(publication.before, document.plan)
+        metadata["what changes for readers"] = diff_table(diff_tags(publication.before, after, within, runs=runs))
+    return metadata
+
+
+def _check_read_back(work: BucketWork, key: dg.AssetKey, publication: Publication) -> dg.AssetCheckResult:
+    document = publication.document
+    if document is None:
+        found: tuple[str, ...] = (f"no plan is on record that brought {publication.staging} in",)
+        seen = "not read back"
+    else:
+        verification = work.workshop.publisher.verify(document)
+        found, seen = verification.discrepancies, verification.visibility
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=READ_BACK,
+        passed=not found,
+        severity=dg.AssetCheckSeverity.ERROR if document is not None else dg.AssetCheckSeverity.WARN,
+        metadata={"discrepancies": dg.MetadataValue.md("\n".join(f"- {one}" for one in found) or "none"), "seen": seen},
+    )
 
 
 def _version(conditions: ConditionsDB, publication: Publication) -> dg.DataVersion:

@@ -35,6 +35,7 @@ from b2cal_core.settings import Catalogue
 from b2cal_core.verdicts import Figure, Threshold
 from resources.campaigns.files import FileCampaignStore
 from resources.conditions.embedded import EmbeddedConditionsDB
+from resources.conditions.publisher import Publisher
 from resources.home import Home
 from resources.runs.embedded import EmbeddedRunRegistry
 from resources.signoff.embedded import EmbeddedSignOffLog
@@ -265,6 +266,7 @@ class Laboratory:
             campaigns=self.store,
             runs=registry or self.registry,
             conditions=self.conditions,
+            publisher=Publisher(self.conditions),
             sign_offs=self.sign_offs,
             caf=lambda _site: self.caf,
             cdst=lambda _site: self.cdst,

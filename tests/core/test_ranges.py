@@ -178,3 +178,9 @@ def test_an_iov_covers_another_when_it_holds_all_of_it(a: IoV, others: list[IoV]
 def test_an_iov_set_is_no_other_thing() -> None:
     assert IoVSet() != ()
     assert IoVSet().gaps == ()
+
+
+def test_a_run_and_all_after_it_are_an_open_iov() -> None:
+    since = IoV.since(ExpRun(3, 7))
+    assert since == IoV(3, 7, -1, -1)
+    assert not since.contains(ExpRun(3, 6))
