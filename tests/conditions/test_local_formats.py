@@ -410,6 +410,24 @@ def test_overlaps_are_settled_by_what_is_read_or_kept_as_they_are(
     assert kept == [(1, "0,0,-1,-1"), (2, "3,1,3,-1")]
 
 
+class AnotherAdapter:
+    """Hands everything on to a database without being an embedded one."""
+
+    def __init__(self, inner: EmbeddedConditionsDB) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+
+def test_overlaps_are_kept_by_the_embedded_database_only(overlapping: Path, copy: EmbeddedConditionsDB) -> None:
+    with pytest.raises(ConfigurationError, match=r"does not keep overlaps .*settle them"):
+        import_sqlite(AnotherAdapter(copy), overlapping, [overlapping.parent], overlaps=Overlaps.keep)
+    assert is_untouched(copy)
+    import_sqlite(AnotherAdapter(copy), overlapping, [overlapping.parent], overlaps=Overlaps.settle)
+    assert len(copy.list_iovs("a")) == 3
+
+
 def test_overlaps_are_not_kept_where_revisions_would_turn_them_round(
     root: Path, overlapping: Path, copy: EmbeddedConditionsDB
 ) -> None:

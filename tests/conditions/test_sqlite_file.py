@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from b2cal_core.errors import BackendError, ConfigurationError, ConflictError, DataError, IntegrityError
-from b2cal_core.payloads import LocalPayload, TagState
+from b2cal_core.payloads import LocalPayload, Payload, TagState
+from b2cal_core.publishing import TagIov
 from b2cal_core.ranges import ExpRun, IoV
 from resources.conditions.embedded import EmbeddedConditionsDB
+from resources.conditions.payload_directories import keep_file
 from resources.conditions.sqlite_export import export_sqlite
 from resources.conditions.sqlite_file import SCHEMA, FileTag, SqliteMetadata
 from resources.conditions.sqlite_writer import ServerIds
@@ -214,6 +216,46 @@ def test_an_unknown_tag_is_not_exported(fill: Fill, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no tag nobody"):
         export_sqlite(fill("a"), ["a", "nobody"], tmp_path / "metadata.sqlite")
     assert not (tmp_path / "metadata.sqlite").exists()
+
+
+class Restless(EmbeddedConditionsDB):
+    """Somebody else changes the tag right after it was listed, so many times."""
+
+    changes = 0
+
+    def list_iovs(self, tag: str, within: IoV | None = None, *, as_of: int | None = None) -> tuple[TagIov, ...]:
+        listed = super().list_iovs(tag, within, as_of=as_of)
+        if self.changes:
+            self.changes -= 1
+            self.add_iovs(tag, [TagIov("p", 1, IoV(self.changes + 1, 0, self.changes + 1, 0))])
+        return listed
+
+
+def test_a_tag_that_changes_while_it_is_read_is_read_again(fill: Fill, tmp_path: Path) -> None:
+    fill("a", ("p", "one", IoV(0, 0, 0, 0)))
+    conditions = Restless(tmp_path / "conditions")
+    conditions.changes = 3
+    with pytest.raises(ConflictError, match="tag a was changed each time"):
+        export_sqlite(conditions, ["a"], tmp_path / "metadata.sqlite")
+    conditions.changes = 1
+    conditions.replace_iovs("a", ["p"], [LocalPayload("p", tmp_path / "one", IoV(5, 0, 5, 0))])
+    with SqliteMetadata(export_sqlite(conditions, ["a"], tmp_path / "metadata.sqlite")) as metadata:
+        assert metadata.content("a").iovs == tuple(
+            TagIov(x.name, x.revision, x.iov) for x in EmbeddedConditionsDB(tmp_path / "conditions").list_iovs("a")
+        )
+
+
+def test_content_that_is_not_the_payloads_is_never_put_in_place(tmp_path: Path) -> None:
+    (tmp_path / "two").write_text("two")
+    with pytest.raises(IntegrityError, match=f"has MD5 {MD5['two']}, payload p revision 1 has {MD5['one']}"):
+        keep_file(Payload("p", 1, MD5["one"]), lambda: tmp_path / "two", tmp_path / "tree")
+    assert list((tmp_path / "tree" / "f9").iterdir()) == []
+
+
+def test_a_payload_file_that_the_disk_does_not_take_is_a_failure_of_the_platform(tmp_path: Path) -> None:
+    (tmp_path / "f9").touch()
+    with pytest.raises(BackendError, match="cannot write payload file"):
+        keep_file(Payload("p", 1, MD5["one"]), lambda: tmp_path / "one", tmp_path)
 
 
 def test_a_damaged_payload_of_the_database_ends_the_export(fill: Fill, tmp_path: Path) -> None:
