@@ -4,7 +4,7 @@ Every change leaves behind what was: a link that is dropped or shortened goes to
 lines of the audit log between which it was so.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -71,7 +71,7 @@ def _limited(query: sa.Select[Any], table: sa.Table, within: IoV | None) -> sa.S
 
 def valid(connection: sa.Connection, tag_id: int, run: ExpRun) -> dict[str, tuple[Payload, IoV]]:
     """The payload of each name that the tag has in the run, with its IoV; of several the highest revision."""
-    found = connection.execute(_VALID, {"tag": tag_id, "key": schema.run_key(run.exp, run.run)}).all()
+    found = connection.execute(VALID, {"tag": tag_id, "key": schema.run_key(run.exp, run.run)}).all()
     ranked = sorted(found, key=lambda row: row.revision)
     return {row.name: (Payload(*row[:5]), schema.iov_of(row.start, row.stop)) for row in ranked}
 
@@ -230,8 +230,15 @@ def _row(tag_id: int, ids: tuple[int, int], iov: IoV) -> dict[str, int]:
     return {"tag_id": tag_id, "name_id": ids[0], "payload_id": ids[1], "start": start, "stop": stop}
 
 
-def _valid_query() -> sa.CompoundSelect[Any]:
-    """One query for all names: one descent of the index per disjoint name, a scan for the others."""
+def valid_query(rows_of: Callable[[sa.FromClause], sa.Select[Any]]) -> sa.CompoundSelect[Any]:
+    """One query for all names: one descent of the index per disjoint name, a scan for the others.
+
+    Args:
+        rows_of: selects what is wanted out of joined tables, the one of IoVs among them.
+
+    Returns:
+        The query, to be given ``tag``, the id of a tag, and ``key``, the number of a run.
+    """
     key: sa.BindParameter[int] = sa.bindparam("key", type_=sa.BigInteger)
     tag: sa.BindParameter[int] = sa.bindparam("tag", type_=sa.Integer)
     earlier = iovs.alias("earlier")
@@ -244,13 +251,12 @@ def _valid_query() -> sa.CompoundSelect[Any]:
         .scalar_subquery()
     )
     overlapping = sa.select(tag_names.c.name_id).where(tag_names.c.tag_id == tag, tag_names.c.disjoint.is_(False))
+    ends_later = iovs.c.stop + 0 > key  # not by the index of ends, which would read all that the tag has from here on
     return sa.union_all(
-        _links_of(tag_names.join(iovs, iovs.c.id == latest)).where(
-            tag_names.c.tag_id == tag, tag_names.c.disjoint.is_(True), iovs.c.stop > key
+        rows_of(tag_names.join(iovs, iovs.c.id == latest)).where(
+            tag_names.c.tag_id == tag, tag_names.c.disjoint.is_(True), ends_later
         ),
-        _links_of(iovs).where(
-            iovs.c.tag_id == tag, iovs.c.name_id.in_(overlapping), iovs.c.start <= key, iovs.c.stop > key
-        ),
+        rows_of(iovs).where(iovs.c.tag_id == tag, iovs.c.name_id.in_(overlapping), iovs.c.start <= key, ends_later),
     )
 
 
@@ -260,4 +266,5 @@ def _links_of(source: sa.FromClause) -> sa.Select[Any]:
     return sa.select(*PAYLOAD_COLUMNS, iovs.c.start, iovs.c.stop).select_from(joined)
 
 
-_VALID = _valid_query()
+VALID = valid_query(_links_of)
+"""The payloads of a tag in a run, each with its IoV; to be given ``tag`` and ``key``."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from b2cal_core.errors import ConflictError
 from b2cal_core.payloads import TagState
 from b2cal_core.ranges import ExpRun
-from resources.conditions import schema
+from resources.conditions import schema, tag_content
 from resources.conditions.records import parts
 from resources.conditions.schema import audit, iovs, names, payloads, tag_names, tags
 from resources.conditions.server.refusals import NotFound
@@ -148,29 +148,5 @@ def _linked(source: sa.FromClause) -> sa.Select[Any]:
     return sa.select(*_PAYLOAD_COLUMNS, *_LINK_COLUMNS).select_from(known)
 
 
-def _valid_query() -> sa.CompoundSelect[Any]:
-    """One query for all names: one descent of the index per disjoint name, a scan for the others."""
-    key: sa.BindParameter[int] = sa.bindparam("key", type_=sa.BigInteger)
-    tag: sa.BindParameter[int] = sa.bindparam("tag", type_=sa.Integer)
-    earlier = iovs.alias("earlier")
-    latest = (
-        sa.select(earlier.c.id)
-        .where(earlier.c.tag_id == tag_names.c.tag_id, earlier.c.name_id == tag_names.c.name_id, earlier.c.start <= key)
-        .order_by(earlier.c.start.desc())
-        .limit(1)
-        .correlate(tag_names)
-        .scalar_subquery()
-    )
-    overlapping = sa.select(tag_names.c.name_id).where(tag_names.c.tag_id == tag, tag_names.c.disjoint.is_(False))
-    return sa.union_all(
-        _linked(tag_names.join(iovs, iovs.c.id == latest)).where(
-            tag_names.c.tag_id == tag, tag_names.c.disjoint.is_(True), iovs.c.stop > key
-        ),
-        _linked(iovs).where(
-            iovs.c.tag_id == tag, iovs.c.name_id.in_(overlapping), iovs.c.start <= key, iovs.c.stop > key
-        ),
-    )
-
-
-_VALID = _valid_query()
+_VALID = tag_content.valid_query(_linked)
 _TAG_STATE: sa.Select[Any] = sa.select(tags.c.id, tags.c.state).where(tags.c.name == sa.bindparam("name"))
