@@ -133,7 +133,8 @@ class RestConditionsDB(ConditionsDB):
     def clone_tag(self, source: str, name: str, *, state: TagState = TagState.OPEN, description: str = "") -> GlobalTag:
         """Copy the tag on the server, rename the copy and bring it to its state; asked again, it is completed."""
         check_tag_name(name)
-        with self._connection.alone(name):
+        # Two copies of one tag have the same name until they are renamed.
+        with self._connection.alone(name), self._connection.alone(f"copies of {source}"):
             return tag_life.clone(self._connection, source, name, state=state, description=description)
 
     def list_iovs(self, tag: str, within: IoV | None = None, *, as_of: int | None = None) -> tuple[TagIov, ...]:
@@ -179,7 +180,7 @@ class RestConditionsDB(ConditionsDB):
         refuse_strangers(tag, replaced, payloads)
         refuse_overlaps(tag, (TagIov(local.name, 0, local.iov) for local in payloads))
         with self._changing(tag):
-            return open_tags.replace(self._connection, tag, replaced, payloads)
+            return open_tags.replace_links(self._connection, tag, replaced, payloads)
 
     def add_iovs(self, tag: str, iovs: Sequence[TagIov]) -> tuple[TagIov, ...]:
         """Make links one by one; asked again, it is completed."""

@@ -8,6 +8,7 @@ what is not done yet, so that a change that was broken off is completed by askin
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from b2cal_core.errors import BackendError, ConflictError, DataError, RightsError
 from b2cal_core.payloads import LocalPayload, Release, TagState
@@ -38,7 +39,7 @@ def require_open(record: TagRecord) -> None:
         )
 
 
-def replace(
+def replace_links(
     connection: Connection, tag: str, names: Collection[str], payloads: Sequence[LocalPayload]
 ) -> tuple[TagIov, ...]:
     """Give the tag these payloads for these names, uploading what the server does not have."""
@@ -95,15 +96,16 @@ def edit(connection: Connection, document: PlanDocument, release: Release) -> No
     links = connection.links(tag)
     remaining(document, links)
     checked = payloads_to_create(connection, document)
-    before = _undone(document, _counted(links))
+    before = _before(document, _counted(links))
     _require_links(document, before)
     predicted = applied(before.elements(), document.plan)
     refuse_overlaps(tag, (link for link in predicted if link.name in document.names))
-    if fingerprint_of(TagState.OPEN, predicted) != document.predicted:
+    if _fingerprint(Counter(predicted)) != document.predicted:
         raise ConflictError(f"the operations of the plan for {tag} do not make what it predicts; make a new plan")
     detail = plan_detail(document)
     connection.journal.begin(tag, "apply", detail, release=release, plan=document.hash)
-    carry_out(connection, record, lambda now: remaining(document, now), ids=checked)
+    if document.predicted != document.fingerprint:
+        carry_out(connection, record, lambda now: remaining(document, now), ids=checked)
     connection.journal.end(tag, "apply", detail, release=release, plan=document.hash)
 
 
@@ -113,17 +115,17 @@ def remaining(document: PlanDocument, links: Sequence[LinkRecord]) -> list[Opera
     Raises:
         ConflictError: without those that are done, the tag is not what the plan was made from.
     """
-    now = _counted(links)
-    before = fingerprint_of(TagState.OPEN, _undone(document, now).elements())
-    if before != document.fingerprint:
+    now, operations = _counted(links), document.plan.operations
+    before = _before(document, now)
+    if _fingerprint(before) != document.fingerprint:
         raise ConflictError(
-            f"tag {document.target} was changed after the plan was made (fingerprint {before[:12]}, the plan is for"
-            f" {document.fingerprint[:12]}); make a new plan and have it approved"
+            f"tag {document.target} was changed after the plan was made (fingerprint {_fingerprint(now)[:12]}, the plan"
+            f" is for {document.fingerprint[:12]}); make a new plan and have it approved"
         )
+    if before != now:
+        operations = tuple(operation for operation in operations if not _is_done(operation, now))
     ids = {bare(one.link): one.link.id for one in links}
-    todo = (operation for operation in document.plan.operations if not _is_done(operation, now))
-    found = [Operation(op.kind, op.name, op.revision, iov=op.iov, id=ids.get(_target(op))) for op in todo]
-    return _in_order(found)
+    return _in_order(replace(operation, id=ids.get(_target(operation))) for operation in operations)
 
 
 def differences(present: Sequence[LinkRecord], wanted: Collection[TagIov]) -> list[Operation]:
@@ -213,8 +215,10 @@ def _do_one(connection: Connection, record: TagRecord, operation: Operation, *, 
         connection.calls.change_iov(operation.id, operation.iov)
 
 
-def _undone(document: PlanDocument, now: Counter[TagIov]) -> Counter[TagIov]:
-    """What the tag had before those operations of a plan that are done."""
+def _before(document: PlanDocument, now: Counter[TagIov]) -> Counter[TagIov]:
+    """What the tag had before those operations of a plan that are done; ``now``, if it is what the plan is for."""
+    if _fingerprint(now) == document.fingerprint:
+        return now
     before = now.copy()
     for operation in document.plan.operations:
         if not _is_done(operation, now):
@@ -224,6 +228,10 @@ def _undone(document: PlanDocument, now: Counter[TagIov]) -> Counter[TagIov]:
         if operation.kind != "create":
             before[_target(operation)] += 1
     return +before
+
+
+def _fingerprint(links: Counter[TagIov]) -> str:
+    return fingerprint_of(TagState.OPEN, links.elements())
 
 
 def _counted(links: Iterable[LinkRecord]) -> Counter[TagIov]:

@@ -87,6 +87,11 @@ def _copy(
         if left:
             return left[0], _content(connection.links(left[0].name))
     before = [record.name for record in _copies(connection, source)]
+    if (left_over := f"{original.id}_copy_of_{source}") in before:
+        raise ConflictError(
+            f"{left_over} was left by a clone of {source} that was broken off; ask for that clone again, or rename the"
+            " copy. Nothing was changed"
+        )
     content = _content(connection.links(source))
     connection.journal.begin(name, "clone_tag", {**wanted, "copies": before, "content": content})
     copy = connection.settle(
