@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import count
 
 from b2cal_core.errors import ConfigurationError, ConflictError, DataError
 from b2cal_core.first_safe_run import first_safe_run
@@ -74,8 +75,8 @@ class Planner:
         found = {entry.plan_hash: entry.tag for entry in lines if str(entry.plan_hash).startswith(beginning)}
         if not beginning or len(found) != 1:
             raise ConfigurationError(
-                f"{len(found) if beginning else 'any number of'} applied plans have a hash that begins with"
-                f" {beginning!r}; `b2cal cdb history` lists them"
+                f"{len(found)} applied plans have a hash that begins with {beginning!r}, and one is wanted;"
+                " `b2cal cdb history` lists them"
             )
         ((plan_hash, tag),) = found.items()
         document = self._log.plans(tag)[str(plan_hash)].document
@@ -113,10 +114,17 @@ class Planner:
         return tuple((name, revision, payloads[name, revision].md5) for name, revision in wanted)
 
     def _fresh(self, document: PlanDocument) -> PlanDocument:
-        """A document that differs from all that were applied: what was taken back may be planned once more."""
-        known = self._log.plans(document.target)
-        while (record := known.get(document.hash)) is not None and record.undone_by is not None:
-            document = replace(document, purpose=f"{document.purpose} (once more, after {record.undone_by[:12]})")
+        """A document that differs from all that were applied.
+
+        A tag may come back to what it was, by a rollback or otherwise; then the same change is a plan once more, and
+        must not be taken for the one that was carried out.
+        """
+        known, purpose = self._log.plans(document.target), document.purpose
+        for time in count(2):
+            record = known.get(document.hash)
+            if record is None or record.applied is None or document.predicted == document.fingerprint:
+                break
+            document = replace(document, purpose=f"{purpose} (time {time})")
         return document
 
 

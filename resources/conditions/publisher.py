@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from getpass import getuser
 
-from b2cal_core.errors import CalibrationError, ConfigurationError, DataError
+from b2cal_core.errors import CalibrationError, ConfigurationError, ConflictError, DataError
 from b2cal_core.payloads import AuditEntry, Lease, Release
 from b2cal_core.plans import PlanDocument, PlanKind
 from b2cal_core.ports import ConditionsDB, SafeRunSource
@@ -82,7 +82,8 @@ class Publisher(UpdatePlanner, EditPlanner):
             self._require_approval(document, release, record)
             self._require_provenance(document)
             return self._apply_alone(document, release)
-        refuse_discrepancies(document, self.verify(self._applied_document(document)))
+        self._refuse_changed_back(self._applied_document(document))
+        refuse_discrepancies(document, self.verify(document))
         links = self._conditions.list_iovs(document.target, document.touched)
         return tuple(link for link in links if link.name in document.names)
 
@@ -90,10 +91,10 @@ class Publisher(UpdatePlanner, EditPlanner):
         """Read back whether the target holds what an applied plan says."""
         return verified(self._conditions, document, self._log)
 
-    def finalize(self, document: PlanDocument, release: Release) -> AuditEntry:
-        """Declare that an applied plan stays: from now on it can only be made up for, not taken back."""
+    def finalize(self, plan: PlanDocument | str, release: Release) -> AuditEntry:
+        """Declare that an applied plan, or the one whose hash begins so, stays: later it can only be made up for."""
         self._require_release(release)
-        return self._note(self._applied_document(document), FINALIZE, release)
+        return self._note(self._applied_document(plan), FINALIZE, release)
 
     def rollback(self, plan: PlanDocument | str, release: Release) -> tuple[TagIov, ...]:
         """Take a plan back that is not final; the tag is then as it was before. See ``plan_rollback`` and ``apply``."""
@@ -102,6 +103,14 @@ class Publisher(UpdatePlanner, EditPlanner):
     def history(self, target: str) -> tuple[PlanRecord, ...]:
         """The plans of a tag that the audit log tells of, oldest first."""
         return tuple(self._log.plans(target).values())
+
+    def _refuse_changed_back(self, document: PlanDocument) -> None:
+        """Raise ``ConflictError`` when an applied plan has no effect any more, though nobody took it back by a plan."""
+        if self._conditions.fingerprint(document.target) == document.fingerprint != document.predicted:
+            raise ConflictError(
+                f"plan {document.hash[:12]} was applied to {document.target} before, and the tag was changed back"
+                " since; make a new plan. Nothing was changed"
+            )
 
     def _apply_alone(self, document: PlanDocument, release: Release) -> tuple[TagIov, ...]:
         with self._leased(document.target) as lease:

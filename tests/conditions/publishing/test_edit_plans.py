@@ -61,3 +61,31 @@ def test_local_calibrations_are_copied_for_the_runs_of_a_bucket(conditions, publ
     make("frozen", [("KLM", "old", "0,0,-1,-1")], TagState.TESTING)
     with pytest.raises(ConflictError, match="frozen is TESTING, and an edit takes a tag that is OPEN"):
         publisher.plan_open_last("frozen")
+
+
+def test_a_change_that_was_undone_by_hand_is_planned_and_made_once_more(conditions, publisher, make) -> None:
+    make("source", [("p", "one", "1,3,1,5")])
+    make("open", [])
+    first = publisher.plan_merge("open", ["source"])
+    publisher.apply(first, RELEASE)
+    publisher.apply(publisher.plan_close("open", ExpRun(0, 0), names=["p"]), RELEASE)
+    assert conditions.fingerprint("open") == first.fingerprint
+    with pytest.raises(ConflictError, match="the tag was changed back since; make a new plan"):
+        publisher.apply(first, RELEASE)
+    for time in (2, 3):
+        again = publisher.plan_merge("open", ["source"])
+        assert again.purpose == f"merge source (time {time})"
+        publisher.apply(again, RELEASE)
+        assert rows(conditions, "open") == {("p", 1, "1,3,1,5")}
+        publisher.rollback(again, RELEASE)
+        assert rows(conditions, "open") == set()
+
+
+def test_a_plan_without_any_change_is_harmless(conditions, publisher, make) -> None:
+    make("open", [("p", "one", "1,3,-1,-1")])
+    before = conditions.fingerprint("open")
+    for _ in range(2):
+        document = publisher.plan_open_last("open")
+        assert publisher.apply(document, RELEASE) == ()
+        assert publisher.verify(document).discrepancies == ()
+    assert conditions.fingerprint("open") == before

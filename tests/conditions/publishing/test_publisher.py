@@ -12,6 +12,7 @@ from b2cal_core.provenance import Provenance
 from b2cal_core.ranges import ExpRun, IoV
 from resources.conditions.embedded import EmbeddedConditionsDB
 from resources.conditions.publisher import Publisher
+from resources.conditions.snapshotting import take_snapshot
 
 
 @pytest.mark.usefixtures("prompt")
@@ -226,3 +227,41 @@ def test_a_change_whose_line_in_the_log_was_lost_is_completed(conditions) -> Non
         publisher.apply(document, RELEASE)
     publisher.apply(document, RELEASE)
     assert conditions.fingerprint("prompt") == document.predicted
+
+
+@pytest.mark.usefixtures("prompt")
+def test_a_lease_that_cannot_be_given_back_does_not_hide_that_the_publish_succeeded(conditions, caplog) -> None:
+    class Sticky(EmbeddedConditionsDB):
+        def end_lease(self, lease):
+            raise BackendError("the database is gone", transient=True)
+
+    publisher = Publisher(in_the_manner_of(Sticky, conditions))
+    document = publisher.plan_update("prompt", "staging", first_run=FIRST)
+    publisher.apply(document, RELEASE)
+    assert "the lease on prompt was not given back (the database is gone)" in caplog.text
+
+
+@pytest.mark.usefixtures("prompt")
+def test_a_plan_made_elsewhere_without_a_first_run_is_refused(conditions, publisher) -> None:
+    document = publisher.plan_update("prompt", "staging", first_run=FIRST)
+    with pytest.raises(ConfigurationError, match="does not say from which run on it is"):
+        publisher.apply(replace(document, first_run=None), RELEASE)
+    assert conditions.fingerprint("prompt") == document.fingerprint
+
+
+@pytest.mark.usefixtures("prompt")
+def test_a_payload_or_a_tag_that_vanished_is_named(conditions) -> None:
+    class Lossy(EmbeddedConditionsDB):
+        def payloads_of(self, wanted):
+            return {}
+
+    class Untagged(EmbeddedConditionsDB):
+        def get_tag(self, name):
+            return None
+
+    with pytest.raises(DataError, match="no payload p1 revision 2; upload it"):
+        Publisher(in_the_manner_of(Lossy, conditions)).plan_update("prompt", "staging", first_run=FIRST)
+    with pytest.raises(DataError, match="links payloads the database does not have: p1 revision 1, p2 revision 1"):
+        take_snapshot(in_the_manner_of(Lossy, conditions), ["prompt"])
+    with pytest.raises(ConfigurationError, match="there is no global tag 'staging'"):
+        Publisher(in_the_manner_of(Untagged, conditions)).plan_update("prompt", "staging", first_run=FIRST)

@@ -6,6 +6,7 @@ import pytest
 from published_tags import FIRST, RELEASE, VALIDATED, actions, in_the_manner_of
 
 from b2cal_core.errors import IntegrityError
+from b2cal_core.payloads import TagState
 from b2cal_core.ports import Capabilities
 from b2cal_core.ranges import ExpRun, IoV
 from resources.conditions.embedded import EmbeddedConditionsDB
@@ -139,3 +140,32 @@ def test_a_link_that_should_be_gone_is_told(conditions, publisher, make) -> None
         "p revision 1 is still valid in 1,3,1,5",
         "p revision 1 is valid in 1,3,1,5, not in 1,3,-1,-1",
     )
+
+
+@pytest.mark.usefixtures("prompt")
+def test_payloads_or_files_that_are_not_those_of_the_plan_are_told(conditions, publisher, tmp_path) -> None:
+    document = publisher.plan_update("prompt", "staging", first_run=FIRST)
+    publisher.apply(document, RELEASE)
+    other = tmp_path / "other"
+    other.write_text("other")
+
+    class Mixed(EmbeddedConditionsDB):
+        def payload_file(self, payload):
+            return other
+
+    class Renumbered(EmbeddedConditionsDB):
+        def payloads_of(self, wanted):
+            return {}
+
+    (complaint,) = Publisher(in_the_manner_of(Mixed, conditions)).verify(document).discrepancies
+    assert "the file of p1 revision 2 has MD5" in complaint
+    (complaint,) = Publisher(in_the_manner_of(Renumbered, conditions)).verify(document).discrepancies
+    assert complaint.startswith("p1 revision 2 has MD5 unknown, not ")
+
+
+def test_a_plan_from_the_very_first_run_on_is_read_back(conditions, publisher, make) -> None:
+    make("prompt", [], TagState.RUNNING)
+    make("staging", [("p", "one", "0,0,-1,-1")], *VALIDATED)
+    document = publisher.plan_update("prompt", "staging", first_run=ExpRun(0, 0))
+    publisher.apply(document, RELEASE)
+    assert publisher.verify(document).discrepancies == ()

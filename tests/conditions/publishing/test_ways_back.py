@@ -126,3 +126,22 @@ def test_a_rollback_is_not_taken_back_itself(conditions, publisher) -> None:
         publisher.plan_rollback(back)
     with pytest.raises(ConfigurationError, match="only a running update is made up for"):
         publisher.plan_compensation(back)
+
+
+@pytest.mark.usefixtures("prompt")
+def test_what_others_changed_since_is_left_when_a_plan_is_made_up_for(conditions, publisher, make) -> None:
+    make("both", [("p1", "new", "1,10,-1,-1"), ("p2", "new", "1,10,-1,-1")], *VALIDATED)
+    document = publisher.plan_update("prompt", "both", first_run=FIRST)
+    publisher.apply(document, RELEASE)
+    make("next", [("p1", "later", "2,0,-1,-1")], *VALIDATED)
+    publisher.apply(publisher.plan_update("prompt", "next", first_run=ExpRun(2, 0)), RELEASE)
+    repair = publisher.plan_compensation(document.hash)
+    assert repair.purpose.endswith("from exp 2 run 1 on; changed again since, and left: p1")
+    assert repair.names == {"p2"}
+
+
+@pytest.mark.usefixtures("prompt")
+def test_a_plan_that_the_log_does_not_hold_is_asked_for_as_a_file(conditions, publisher) -> None:
+    conditions.note("prompt", action="apply", release=RELEASE, detail="[]", plan_hash="f" * 64)
+    with pytest.raises(ConfigurationError, match="give the plan's file instead"):
+        publisher.plan_rollback("fff")
