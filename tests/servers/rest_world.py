@@ -1,15 +1,13 @@
 """A conditions server with faults in front of it, and a client of it."""
 
 import os
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
+from servers.conditions_server import ThreadedConditionsServer
 from servers.faults import Faults
 from starlette.types import ASGIApp
 
@@ -24,11 +22,7 @@ from resources.conditions.embedded import EmbeddedConditionsDB
 from resources.conditions.rest.adapter import RestConditionsDB
 from resources.conditions.rest.patience import Patience
 from resources.conditions.rest.tokens import TokenFile
-from resources.conditions.server.app import create_app
-from resources.conditions.server.serving import server_of
-from resources.conditions.server.tokens import issue
 
-SECRET = "a secret that is used in tests and nowhere else"  # noqa: S105 (of a server that lives for one test)
 ALWAYS = IoV(0, 0, -1, -1)
 RELEASE = Release("anna", "bert", "bucket 12 is good")
 RECORD = Provenance(
@@ -36,26 +30,8 @@ RECORD = Provenance(
 )
 
 
-@contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
-    """The address of a server that answers with the application, in a thread of this process."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = server_of(app)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.005)
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        listening.close()
-
-
-def write_token(path: Path, *, seconds: float = 3600, admin: tuple[str, ...] = (".*",), user: str = "anna") -> str:
+def keep_token(path: Path, token: str) -> str:
     """Keep a token in a file as people do, and return it."""
-    token = issue(SECRET, user, admin=admin, seconds=seconds)
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         file.write(f"{token}\n")
@@ -72,22 +48,27 @@ class World:
     """
 
     root: Path
-    address: str
+    server: ThreadedConditionsServer
     faults: Faults
     truth: EmbeddedConditionsDB
     pauses: list[float] = field(default_factory=list)
+    clients: list[RestConditionsDB] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.token = write_token(self.root / "token")
+        self.token = self.write_token()
         url = sa.URL.create("sqlite", database=str(self.root / "book.db"))
         self.book = Book(Database(url, create=True), author="anna")
         self.client = self.new_client()
 
+    def write_token(self, *, seconds: float = 3600, admin: tuple[str, ...] = (".*",)) -> str:
+        """Give the client's user a token in the place where the client looks for it, and return it."""
+        return keep_token(self.root / "token", self.server.token("anna", admin=admin, seconds=seconds))
+
     def new_client(self, *, token: TokenFile | None = None, anonymous: bool = False) -> RestConditionsDB:
         """A client as a new process has it."""
         file = None if anonymous else token or TokenFile(self.root / "token")
-        return RestConditionsDB(
-            self.address,
+        client = RestConditionsDB(
+            self.server.url,
             book=self.book,
             cache=self.root / "cache",
             token=file,
@@ -95,6 +76,15 @@ class World:
             timeout=(2.0, 2.0),
             patience=Patience(attempts=3, sleep=self.pauses.append),
         )
+        self.clients.append(client)
+        return client
+
+    def close(self) -> None:
+        """End the server, and the connections to it and to the databases."""
+        for client in self.clients:
+            client.close()
+        self.server.stop()
+        self.truth.engine.dispose()
 
     def file(self, text: str) -> Path:
         """A payload file with this text."""
@@ -147,6 +137,15 @@ class World:
 @contextmanager
 def new_world(root: Path) -> Iterator[World]:
     """A world below a directory."""
-    faults = Faults(create_app(root / "conditions", secret=SECRET))
-    with served(faults) as address:
-        yield World(root, address, faults, EmbeddedConditionsDB(root / "conditions"))
+    put_around: list[Faults] = []
+
+    def wrap(app: ASGIApp) -> Faults:
+        put_around.append(Faults(app))
+        return put_around[0]
+
+    server = ThreadedConditionsServer(root / "conditions", wrap=wrap)
+    world = World(root, server, put_around[0], EmbeddedConditionsDB(root / "conditions"))
+    try:
+        yield world
+    finally:
+        world.close()

@@ -107,6 +107,10 @@ class RestConditionsDB(ConditionsDB):
             cache_delay_seconds=self._cache_delay,
         )
 
+    def close(self) -> None:
+        """Give up the connections that are kept open; the next call opens new ones."""
+        self._calls.transport.close()
+
     # Tags
 
     def get_tag(self, name: str) -> GlobalTag | None:

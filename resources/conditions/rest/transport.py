@@ -69,6 +69,10 @@ class Transport:
                 self._safe("looking for the conditions server", "HEAD", "globalTagStatus")
                 self._found = True
 
+    def close(self) -> None:
+        """Give up the connections that are kept open; the next request opens new ones."""
+        self._session.close()
+
     def read(self, step: str, path: str, **params: str | int) -> Any:  # noqa: ANN401 (JSON)
         """What is at a path; asked again when there is no proper answer.
 
