@@ -49,6 +49,8 @@ def text_in(value: Mapping[str, Any], key: str, default: str | None = None) -> s
     found = value.get(key, default)
     if not isinstance(found, str):
         raise ConfigurationError(f"the field {key!r} must be text, got {type(found).__name__}; nothing was changed")
+    if any("\ud800" <= letter <= "\udfff" for letter in found):
+        raise ConfigurationError(f"the field {key!r} has half of a letter, as JSON escapes it; nothing was changed")
     return found
 
 

@@ -27,6 +27,7 @@ from resources.conditions.server import lookups
 from resources.conditions.server.refusals import NotFound
 
 _NUMBERS = {"MODIFY": 3, "CREATE": 5}
+_LARGEST = 2**31 - 1  # of any id the tables can give
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +69,20 @@ def _checked(operation: object) -> tuple[str, list[int]]:
     kind, numbers = (
         (operation.get("operation"), operation.get("data")) if isinstance(operation, Mapping) else (None, None)
     )
-    if kind not in _NUMBERS:
+    if not isinstance(kind, str) or kind not in _NUMBERS:
         raise ConfigurationError(
             "an operation is {operation: MODIFY, data: [iovId, finalExp, finalRun]} or {operation: CREATE, data:"
             f" [payloadId, firstExp, firstRun, finalExp, finalRun]}}, got {operation!r:.200}; nothing was changed"
         )
-    if not isinstance(numbers, list) or len(numbers) != _NUMBERS[kind] or any(type(n) is not int for n in numbers):
+    if not isinstance(numbers, list) or len(numbers) != _NUMBERS[kind] or not all(map(_is_number, numbers)):
         raise ConfigurationError(
             f"{kind} takes {_NUMBERS[kind]} whole numbers, got {numbers!r:.200}; nothing was changed"
         )
     return kind, numbers
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and -1 <= value <= _LARGEST
 
 
 def update_running(

@@ -25,6 +25,7 @@ def server_of(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> uvicor
         log_level="warning",
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         lifespan="off",
+        ws="none",
     )
     return uvicorn.Server(config)
 
