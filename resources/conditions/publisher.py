@@ -2,13 +2,9 @@
 
 import json
 import logging
-import os
-import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from getpass import getuser
 
 from b2cal_core.errors import CalibrationError, ConfigurationError, ConflictError, DataError
 from b2cal_core.payloads import AuditEntry, Lease, Release
@@ -34,8 +30,8 @@ class Publisher(UpdatePlanner, EditPlanner):
     Args:
         conditions: the database with the tags.
         safe_runs: who knows which data were processed; the latest run counts.
-        holder: named by the lease. Two publishers of one name do not keep each other out, so by default it is unique to
-            this one; give a lasting name to what must resume at once after it was killed.
+        holder: named by the lease. Two publishers of one name do not keep each other out; by default it is the plan, so
+            that whoever carries on with the plan of a publisher that was killed need not wait for its lease to run out.
         lease_seconds: how long others wait for a publisher that was killed.
         four_eyes: the approver must be another person than the author, and have approved just this plan before.
         sleep: waits between attempts to read back from a database with caches.
@@ -52,7 +48,7 @@ class Publisher(UpdatePlanner, EditPlanner):
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__(conditions, safe_runs)
-        self._holder = holder or f"{getuser()}@{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._holder = holder
         self._lease_seconds, self._four_eyes, self._sleep = lease_seconds, four_eyes, sleep
 
     def approve(self, document: PlanDocument, release: Release) -> AuditEntry:
@@ -113,7 +109,7 @@ class Publisher(UpdatePlanner, EditPlanner):
             )
 
     def _apply_alone(self, document: PlanDocument, release: Release) -> tuple[TagIov, ...]:
-        with self._leased(document.target) as lease:
+        with self._leased(document) as lease:
             self._require_still_safe(document)
             links = self._conditions.apply(document, release, lease=lease)
             found = self._read_back(document)
@@ -122,8 +118,9 @@ class Publisher(UpdatePlanner, EditPlanner):
         return links
 
     @contextmanager
-    def _leased(self, tag: str) -> Iterator[Lease]:
-        lease = self._conditions.lease(tag, holder=self._holder, seconds=self._lease_seconds)
+    def _leased(self, document: PlanDocument) -> Iterator[Lease]:
+        tag, holder = document.target, self._holder or f"plan {document.hash}"
+        lease = self._conditions.lease(tag, holder=holder, seconds=self._lease_seconds)
         try:
             yield lease
         finally:
