@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from b2cal_core.errors import CalibrationError, ConfigurationError, ConflictError, DataError
+from b2cal_core.errors import CalibrationError, ConfigurationError, ConflictError, DataError, IntegrityError
 from b2cal_core.payloads import AuditEntry, Lease, Release
 from b2cal_core.plans import PlanDocument, PlanKind
 from b2cal_core.ports import ConditionsDB, SafeRunSource
@@ -70,13 +70,15 @@ class Publisher(UpdatePlanner, EditPlanner):
             ConflictError: the target was changed after the plan was made, somebody else is changing it, or a run the
                 plan changes is no longer safe; nothing was changed.
             DataError: a payload has no complete provenance; nothing was changed.
-            IntegrityError: the target does not hold what the plan says.
+            IntegrityError: the file of a payload is damaged, then nothing was changed; or the target does not hold what
+                the plan says.
         """
         self._require_release(release)
         record = self._log.plans(document.target).get(document.hash)
         if record is None or record.applied is None:
             self._require_approval(document, release, record)
             self._require_provenance(document)
+            self._require_readable(document)
             return self._apply_alone(document, release)
         self._refuse_changed_back(self._applied_document(document))
         refuse_discrepancies(document, self.verify(document))
@@ -184,6 +186,15 @@ class Publisher(UpdatePlanner, EditPlanner):
                 f"payloads are published with complete provenance only: {listed}. Record it with"
                 " `b2cal cdb provenance`; nothing was changed"
             )
+
+    def _require_readable(self, document: PlanDocument) -> None:
+        """A payload whose file is lost or damaged must not become valid for anybody."""
+        known = self._conditions.payloads_of((name, revision) for name, revision, _ in document.checksums)
+        for payload in known.values():  # one that is not there at all is refused by the database
+            try:
+                self._conditions.payload_file(payload)
+            except IntegrityError as error:
+                raise IntegrityError(f"{error}. Nothing was changed in {document.target}") from error
 
     def _note(self, document: PlanDocument, action: str, release: Release, **detail: object) -> AuditEntry:
         return self._conditions.note(
