@@ -75,9 +75,9 @@ def _run(home: "Home | None", request: "CafRequest", options: "PromptOptions", p
 def _conditions(home: "Home | None") -> "ConditionsDB | None":
     if home is None:
         return None
-    from resources.conditions.embedded import EmbeddedConditionsDB
+    from resources.conditions.deployed import open_conditions
 
-    return EmbeddedConditionsDB(home.conditions_dir)
+    return open_conditions(home)
 
 
 def _show_plan(loaded: "LoadedRequest", *, as_json: bool) -> None:

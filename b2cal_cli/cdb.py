@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from b2cal_cli import cdb_changes, cdb_publishing
+from b2cal_cli import cdb_changes, cdb_editing, cdb_files, cdb_publishing, cdb_serving
 from b2cal_cli.cdb_answers import (
+    AsOf,
     Run,
     TagName,
     Within,
@@ -19,15 +20,18 @@ from b2cal_cli.cdb_answers import (
     iov_of,
     link_fields,
     links_table,
+    read_text,
     run_of,
 )
-from b2cal_cli.output import AsJson, print_json, print_table, say
-from b2cal_cli.session import arguments, home_of
-from b2cal_core.errors import DataError
+from b2cal_cli.output import AsJson, print_json, print_table, say, tell
+from b2cal_cli.session import WrongUsage, arguments, home_of
+from b2cal_core.errors import DataError, IntegrityError
 
 if TYPE_CHECKING:
+    from b2cal_core.plans import PlanDocument
+    from b2cal_core.ports import ConditionsDB
     from b2cal_core.publishing import TagIov
-    from b2cal_core.ranges import IoV
+    from b2cal_core.ranges import ExpRun, IoV
     from b2cal_core.tag_reports import Coverage
 
 app = typer.Typer(name="cdb", help="The conditions database: global tags and their payloads.", no_args_is_help=True)
@@ -60,13 +64,20 @@ def tags(
 
 
 @app.command()
-def iovs(ctx: typer.Context, tag: TagName, run: Run = None, within: Within = None, as_json: AsJson = False) -> None:
+def iovs(
+    ctx: typer.Context,
+    tag: TagName,
+    run: Run = None,
+    within: Within = None,
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+) -> None:
     """List the payloads of a tag with their IoVs."""
     from b2cal_core.ranges import IoV
 
     asked = iov_of(within) if run is None else IoV.spanning([run_of(run)])
     with arguments():
-        links = conditions_of(ctx).list_iovs(tag, asked)
+        links = conditions_of(ctx).list_iovs(tag, asked, as_of=as_of)
     if as_json:
         print_json([link_fields(link) for link in links])
     else:
@@ -74,13 +85,45 @@ def iovs(ctx: typer.Context, tag: TagName, run: Run = None, within: Within = Non
 
 
 @app.command()
+def resolve(
+    ctx: typer.Context,
+    run: Annotated[tuple[int, int], typer.Option("--run", metavar="EXP RUN", help="The run that is looked up.")],
+    chain: Annotated[list[str], typer.Argument(metavar="TAG...", help="Tags; the last has the highest priority.")],
+    name: Annotated[list[str] | None, typer.Option(help="Only this payload, which must be there; repeat it.")] = None,
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what readers of a chain of tags get in a run, and from which tag."""
+    with arguments():
+        found = conditions_of(ctx).resolve(chain, run_of(run), name or None, as_of=as_of)
+    ordered = sorted(found.items())
+    if as_json:
+        print_json(
+            [
+                {"name": n, "revision": r.payload.revision, "md5": r.payload.md5, "iov": list(r.iov), "tag": r.tag}
+                for n, r in ordered
+            ]
+        )
+        return
+    rows = [(n, r.payload.revision, *edges_text(r.iov), r.tag, r.payload.md5) for n, r in ordered]
+    columns = ("payload", "revision", "first exp/run", "last exp/run", "tag", "MD5")
+    print_table(columns, rows, empty=f"nothing is valid in {run_of(run)}")
+
+
+@app.command()
 def audit(
     ctx: typer.Context,
     tag: Annotated[str | None, typer.Argument(metavar="[TAG]", help="Only changes of this tag.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Fail when a line of the whole log was changed or lost since.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List what was changed, by whom and why."""
-    entries = conditions_of(ctx).audit(tag)
+    conditions = conditions_of(ctx)
+    if check:
+        _check_log(conditions)
+    entries = conditions.audit(tag)
     fields = [
         {
             "id": entry.id,
@@ -89,7 +132,9 @@ def audit(
             "action": entry.action,
             "tag": entry.tag,
             "reason": entry.reason,
+            "approver": entry.approver,
             "plan_hash": entry.plan_hash,
+            "hash": entry.hash,
             "detail": entry.detail,
         }
         for entry in entries
@@ -97,8 +142,20 @@ def audit(
     if as_json:
         print_json(fields)
         return
-    shown = ("id", "when", "author", "action", "tag", "reason", "plan_hash")
-    print_table(shown, [[row[key] or "" for key in shown] for row in fields], empty="nothing was changed yet")
+    shown = ("id", "when", "author", "action", "tag", "reason", "approver", "plan_hash")
+    rows = [[str(row[key] or "")[:12] if key == "plan_hash" else row[key] or "" for key in shown] for row in fields]
+    print_table(shown, rows, empty="nothing was changed yet")
+
+
+def _check_log(conditions: "ConditionsDB") -> None:
+    from b2cal_core.payloads import broken_link
+
+    broken = broken_link(conditions.audit())
+    if broken is not None:
+        raise IntegrityError(
+            f"line {broken.id} of the audit log is not what was written, or a line before it is lost; compare the"
+            " database with its copies, and find out who changed it"
+        )
 
 
 @app.command()
@@ -130,6 +187,10 @@ def coverage(
     within: Within = None,
     registered: Annotated[bool, typer.Option("--runs", help="Count the registered runs that lie in gaps.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Fail when there is a gap or an overlap.")] = False,
+    plan: Annotated[Path | None, typer.Option(help="Plan file: show what the tag has once it is applied.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw it, as .png or .svg; with --plan before and after.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show for every payload of a tag where it is valid, with gaps and overlaps.
@@ -137,46 +198,71 @@ def coverage(
     Without --within, all runs from the first to the last of the tag should be covered. With --runs, a gap in which no
     registered run lies is none for --check.
     """
+    from b2cal_core.publishing import applied
     from b2cal_core.tag_reports import coverage as coverage_of
-    from resources.runs.embedded import EmbeddedRunRegistry
 
     with arguments():
         links = conditions_of(ctx).list_iovs(tag)
-    wanted = iov_of(within) or _span(links)
-    runs = [r.run for r in EmbeddedRunRegistry(home_of(ctx).registry_url).runs(wanted)] if registered else []
-    found = coverage_of(links, wanted, runs=runs)
-    if as_json:
-        print_json([_coverage_fields(name) for name in found])
-    else:
-        columns = ("payload", "valid in", "gaps", "registered runs in gaps", "overlaps")
-        rows = [_coverage_row(name, registered=registered) for name in found]
-        print_table(columns, rows, empty=f"tag {tag} has nothing")
+    after = applied(links, _plan_for(tag, plan).plan) if plan else links
+    wanted = iov_of(within) or _span([*links, *after])
+    runs = _registered(ctx, wanted) if registered or picture else []
+    found = coverage_of(after, wanted, runs=runs if registered else [])
+    if picture is not None:
+        _draw(picture, coverage_of(links, wanted, runs=runs) if plan else None, found, runs=runs, title=tag)
+    _show_coverage(tag, found, registered=registered, as_json=as_json)
     bad = [c.name for c in found if c.overlaps or (c.missing_runs if registered else c.gaps)]
     if check and (bad or not found):
         raise DataError(f"tag {tag} has gaps or overlaps in {', '.join(bad) or 'everything'}")
 
 
-@app.command()
-def export(
-    ctx: typer.Context,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Gets database.txt and the payload files.")],
-    chain: Annotated[list[str], typer.Argument(metavar="TAG...", help="Tags; the last has the highest priority.")],
-    within: Within = None,
-    name: Annotated[list[str] | None, typer.Option(help="Only this payload; repeat it.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write what a chain of tags has as a testing payload storage; one that is complete is left as it is."""
-    from b2cal_caf.local_database import LocalDatabase
-    from b2cal_core.ranges import IoV
+def _plan_for(tag: str, file: Path) -> "PlanDocument":
+    from b2cal_core.plans import PlanDocument
 
-    asked = iov_of(within) or IoV(0, 0, -1, -1)
     with arguments():
-        text_file = conditions_of(ctx).export(chain, directory, within=asked, names=name or None)
-    entries = LocalDatabase(text_file).entries()
+        document = PlanDocument.from_json(read_text(file))
+    if document.target != tag:
+        raise WrongUsage(f"{file} is a plan for {document.target}, not for {tag}")
+    return document
+
+
+def _registered(ctx: typer.Context, wanted: "IoV") -> "list[ExpRun]":
+    from resources.runs.embedded import EmbeddedRunRegistry
+
+    return [record.run for record in EmbeddedRunRegistry(home_of(ctx).registry_url).runs(wanted)]
+
+
+def _draw(
+    file: Path,
+    before: "Sequence[Coverage] | None",
+    after: "Sequence[Coverage]",
+    *,
+    runs: "Sequence[ExpRun]",
+    title: str,
+) -> None:
+    from resources.conditions.coverage_picture import draw_coverage
+
+    with arguments():
+        draw_coverage(before, after, runs=runs, file=file, title=f"Coverage of {title}")
+    tell(f"drawn: {file}")
+
+
+def _show_coverage(tag: str, found: "Sequence[Coverage]", *, registered: bool, as_json: bool) -> None:
     if as_json:
-        print_json({"database": str(text_file), "lines": len(entries)})
-    else:
-        say(f"{text_file} has {len(entries)} lines, with {len({entry.file for entry in entries})} payload files")
+        print_json([_coverage_fields(name) for name in found])
+        return
+    columns = ("payload", "valid in", "gaps", "registered runs in gaps", "overlaps")
+    rows = [_coverage_row(name, registered=registered) for name in found]
+    print_table(columns, rows, empty=f"tag {tag} has nothing")
+
+
+@app.command()
+def upgrade(ctx: typer.Context) -> None:
+    """Bring the tables of the conditions database up to date; make a copy of it before."""
+    from resources.conditions.deployed import tables_of
+    from resources.conditions.upgrades import upgrade as upgrade_tables
+
+    before, after = upgrade_tables(tables_of(home_of(ctx)))
+    say(f"the tables were of version {before}" + ("" if before == after else f" and are of version {after} now"))
 
 
 def _span(links: "Sequence[TagIov]") -> "IoV":
@@ -209,11 +295,26 @@ def _texts(iovs: Iterable["IoV"]) -> str:
 
 for _command in (
     cdb_changes.create,
+    cdb_changes.clone,
     cdb_changes.state,
-    cdb_changes.upload,
-    cdb_changes.merge,
+    cdb_changes.provenance,
+    cdb_files.upload,
+    cdb_files.export,
+    cdb_files.import_,
+    cdb_editing.merge,
+    cdb_editing.fill_gaps,
+    cdb_editing.open_last,
+    cdb_editing.copy_local,
     cdb_publishing.plan,
+    cdb_publishing.approve,
     cdb_publishing.apply,
     cdb_publishing.verify,
+    cdb_publishing.history,
+    cdb_publishing.rollback,
+    cdb_publishing.compensate,
+    cdb_publishing.finalize,
+    cdb_publishing.processed,
+    cdb_serving.serve,
+    cdb_serving.token,
 ):
-    app.command()(_command)
+    app.command(_command.__name__.strip("_").replace("_", "-"))(_command)

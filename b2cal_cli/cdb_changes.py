@@ -1,6 +1,6 @@
-"""Commands of ``b2cal cdb`` that make tags, change their state and fill OPEN ones."""
+"""Commands of ``b2cal cdb`` that make tags, change their state, fill them and say where their payloads come from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,24 +8,18 @@ import typer
 
 from b2cal_cli.cdb_answers import (
     Author,
-    DryRun,
     TagName,
-    Within,
+    author_of,
     conditions_of,
-    edges_text,
-    iov_of,
-    link_fields,
-    links_table,
+    read_text,
 )
 from b2cal_cli.output import AsJson, print_json, print_table, say
 from b2cal_cli.session import WrongUsage, arguments
-from b2cal_core.errors import ConflictError
 from b2cal_core.payloads import TagState
+from b2cal_core.provenance import PayloadKey, Provenance
 
 if TYPE_CHECKING:
-    from b2cal_core.payloads import LocalPayload
-    from b2cal_core.publishing import TagIov
-    from resources.conditions.embedded import EmbeddedConditionsDB
+    pass
 
 
 def create(
@@ -68,88 +62,60 @@ def state(
         say(f"tag {changed.name} is {changed.state}")
 
 
-def upload(
+def clone(
     ctx: typer.Context,
-    database: Annotated[Path, typer.Argument(metavar="DATABASE_TXT", help="A testing payload storage.")],
-    tag: TagName,
-    within: Within = None,
-    make: Annotated[bool, typer.Option("--create", help="Make the tag when there is none.")] = False,
-    dry_run: DryRun = False,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Tag to be copied.")],
+    tag: Annotated[str, typer.Argument(metavar="TAG", help="Name of the copy.")],
+    state: Annotated[TagState, typer.Option(case_sensitive=False, help="State of the copy.")] = TagState.OPEN,
+    description: Annotated[str, typer.Option(help="What the tag is for.")] = "",
     author: Author = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give an OPEN tag the payloads of a testing payload storage, in place of those of the same names it has."""
-    from resources.conditions.storage import read_storages
-    from resources.conditions.storage import upload as upload_storages
-
-    conditions, asked = conditions_of(ctx, author=author, make=make), iov_of(within)
-    entries = read_storages([database], asked)  # before a tag is made for something that cannot be uploaded
-    if dry_run:
-        _show_entries(conditions, entries, as_json=as_json)
-        return
+    """Make a tag with what another has now; in the state PUBLISHED it is a snapshot for ever."""
     with arguments():
-        if make and conditions.get_tag(tag) is None:
-            conditions.create_tag(tag)
-        links = upload_storages(conditions, tag, [database], within=asked)
-    _show_links(links, f"tag {tag} has from {database}:", as_json=as_json)
+        made = conditions_of(ctx, author=author).clone_tag(source, tag, state=state, description=description)
+    if as_json:
+        print_json({"name": made.name, "state": made.state.value})
+    else:
+        say(f"tag {made.name} is {made.state} and has what {source} had")
 
 
-def merge(
+def provenance(
     ctx: typer.Context,
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Tag to be filled; made when there is none.")],
-    sources: Annotated[list[str], typer.Argument(metavar="A B...", help="Tags; the first has the highest priority.")],
-    within: Within = None,
-    dry_run: DryRun = False,
+    tag: TagName,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[RECORD.json]", help="Record to be kept of all payloads of the tag.")
+    ] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Only these payloads; repeat it.")] = None,
     author: Author = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fill an empty OPEN tag with what several tags have together; no run has two payloads of one name there."""
-    from b2cal_core.publishing import merge_tags
+    """Show where the payloads of a tag come from, or keep a record of it; without one they cannot be published.
 
+    A record is a JSON object with code, inputs, runs, tags, upstream, config and validation.
+    """
     conditions = conditions_of(ctx, author=author)
     with arguments():
-        merged = merge_tags([conditions.list_iovs(source) for source in sources], iov_of(within))
-        if dry_run:
-            _show_links(merged, f"tag {out} would have:", as_json=as_json)
-            return
-        if conditions.get_tag(out) is None:
-            conditions.create_tag(out, f"merged from {', '.join(sources)}")
-        _require_nothing_else(conditions, out, merged)
-        links = conditions.add_iovs(out, merged)
-    _show_links(links, f"tag {out} has:", as_json=as_json)
+        links = [link for link in conditions.list_iovs(tag) if not name or link.name in name]
+        known = conditions.payloads_of({(link.name, link.revision) for link in links})
+        keys = sorted({(payload.name, payload.md5) for payload in known.values()})
+        if file is not None:
+            record = Provenance.from_json(read_text(file))
+            conditions.record_provenance(dict.fromkeys(keys, record), author=author_of(author))
+    _show_provenance(keys, conditions.provenance(keys), as_json=as_json)
 
 
-def _require_nothing_else(conditions: "EmbeddedConditionsDB", tag: str, wanted: "Sequence[TagIov]") -> None:
-    """A merge that was interrupted is completed; a tag with something else in it is not added to."""
-    content = {(link.name, link.revision, link.iov) for link in wanted}
-    if any((link.name, link.revision, link.iov) not in content for link in conditions.list_iovs(tag)):
-        raise ConflictError(f"tag {tag} has other payloads already; merge into an empty or a new tag")
-
-
-def _show_entries(conditions: "EmbeddedConditionsDB", entries: "Sequence[LocalPayload]", *, as_json: bool) -> None:
-    from resources.conditions.payload_store import content_of
-
-    sums = [(entry, content_of(entry.file).md5) for entry in entries]
-    known = conditions.find_payloads({(entry.name, md5) for entry, md5 in sums})
-    revisions = [known[entry.name, md5].revision if (entry.name, md5) in known else None for entry, md5 in sums]
+def _show_provenance(keys: Sequence[PayloadKey], found: Mapping[PayloadKey, Provenance], *, as_json: bool) -> None:
     if as_json:
-        print_json(
-            [
-                {"name": entry.name, "md5": md5, "iov": list(entry.iov), "revision": revision}
-                for (entry, md5), revision in zip(sums, revisions, strict=True)
-            ]
-        )
+        records = {key: found[key].model_dump(mode="json") if key in found else None for key in keys}
+        print_json([{"name": key[0], "md5": key[1], "record": record} for key, record in records.items()])
         return
-    rows = [
-        (entry.name, f"revision {revision}" if revision else "new", *edges_text(entry.iov), md5)
-        for (entry, md5), revision in zip(sums, revisions, strict=True)
-    ]
-    print_table(("payload", "content", "first exp/run", "last exp/run", "MD5"), rows, empty="nothing to upload")
+    rows = [(*key, *_provenance_cells(found.get(key))) for key in keys]
+    print_table(("payload", "MD5", "made by", "runs", "inputs", "verdict", "missing"), rows, empty="no payloads")
 
 
-def _show_links(links: "Sequence[TagIov]", heading: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json([link_fields(link) for link in links])
-        return
-    say(heading)
-    links_table(links, empty="nothing")
+def _provenance_cells(record: Provenance | None) -> tuple[object, ...]:
+    if record is None:
+        return "-", "-", "-", "-", "everything"
+    verdict = (record.validation or {}).get("verdict", "-")
+    return record.code or "-", len(record.runs or ()), len(record.inputs or ()), verdict, ", ".join(record.missing)

@@ -51,12 +51,15 @@ class PublishingSettings(_Settings):
 
     Attributes:
         four_eyes: the approver of a publish must be another than its author.
-        processed_formats: a run with registered files of one of these formats counts as processed: its constants do
-            not change any more.
+        processed_formats: a run with registered files of one of these formats, for example ``mdst``, counts as
+            processed with the tags that match ``processed_targets``: its constants do not change any more. By default
+            only what `b2cal cdb processed` notes counts.
+        processed_targets: shell pattern of tag names.
     """
 
     four_eyes: bool = False
-    processed_formats: tuple[str, ...] = ("mdst", "udst")
+    processed_formats: tuple[str, ...] = ()
+    processed_targets: str = "*"
 
 
 class Deployment(_Settings):

@@ -3,13 +3,16 @@
 import sqlalchemy as sa
 
 from b2cal_core.errors import ConfigurationError
-from b2cal_core.ports import ConditionsDB
+from b2cal_core.ports import ConditionsDB, SafeRunSource
 from b2cal_core.rights import Rights
 from resources.conditions.book import Book
 from resources.conditions.connections import Database
 from resources.conditions.embedded import EmbeddedConditionsDB, database_address
+from resources.conditions.publisher import Publisher
+from resources.conditions.safe_runs import NotedProcessed, RegistryProcessed
 from resources.deployment import ConditionsSettings, from_environment, read_deployment
 from resources.home import Home
+from resources.runs.embedded import EmbeddedRunRegistry
 
 
 def open_conditions(home: Home, *, user: str = "b2cal") -> ConditionsDB:
@@ -18,6 +21,16 @@ def open_conditions(home: Home, *, user: str = "b2cal") -> ConditionsDB:
     if settings.kind == "belle2":
         return _belle2(home, settings, user)
     return open_embedded(home, user=user)
+
+
+def open_publisher(home: Home, conditions: ConditionsDB) -> Publisher:
+    """What plans and publishes in the database, guarded as the installation says."""
+    guarded = read_deployment(home).publishing
+    sources: list[SafeRunSource] = [NotedProcessed(conditions)]
+    if guarded.processed_formats:
+        registry = EmbeddedRunRegistry(home.registry_url)
+        sources.append(RegistryProcessed(registry, guarded.processed_formats, targets=guarded.processed_targets))
+    return Publisher(conditions, sources, four_eyes=guarded.four_eyes)
 
 
 def open_embedded(home: Home, *, user: str = "b2cal") -> EmbeddedConditionsDB:

@@ -12,6 +12,17 @@ from b2cal_core.ranges import ExpRun, IoV
 from resources.conditions.embedded import EmbeddedConditionsDB
 
 ALWAYS = IoV(0, 0, -1, -1)
+RECORD = json.dumps(
+    {
+        "code": "release-09, caf_p.py",
+        "inputs": ["run1.root"],
+        "runs": [[1, 1]],
+        "tags": ["online"],
+        "upstream": [],
+        "config": {},
+        "validation": {"verdict": "pass"},
+    }
+)
 
 
 class Cli:
@@ -70,10 +81,23 @@ def published(cli: Cli, stored: Callable[..., str]) -> Cli:
     """A RUNNING tag ``online`` and a VALIDATED tag ``staging``, both with payload p."""
     cli.says("upload", stored("old", ("p", "old", ALWAYS)), "online", "--create")
     cli.says("state", "online", "RUNNING", "--yes")
-    cli.says("upload", stored("new", ("p", "new", ALWAYS)), "staging", "--create")
-    cli.says("state", "staging", "TESTING")
-    cli.says("state", "staging", "validated")
+    validated(cli, stored("new", ("p", "new", ALWAYS)), "staging")
     return cli
+
+
+def validated(cli: Cli, storage: str, tag: str) -> None:
+    """A VALIDATED tag with what is in a storage, its provenance complete."""
+    record = cli.home / "record.json"
+    record.write_text(RECORD)
+    cli.says("upload", storage, tag, "--create", "--provenance", str(record))
+    for state in ("TESTING", "validated"):
+        cli.says("state", tag, state)
+
+
+def approved(cli: Cli, plan: str) -> str:
+    """The plan file, approved."""
+    cli.says("approve", plan, "--approver", "bert")
+    return plan
 
 
 def test_tags_are_listed_with_state_and_size(published: Cli) -> None:
@@ -126,7 +150,7 @@ def test_tags_are_merged_by_priority_and_again_without_change(cli: Cli, stored: 
     for _ in range(2):
         merged = cli.json("merge", "c", "a", "b")
         assert [(link["revision"], link["iov"]) for link in merged] == expected
-    assert "other payloads already" in cli.fails(1, "merge", "a", "b")
+    assert "already" in cli.fails(1, "merge", "a", "b")
 
 
 def test_a_plan_is_made_looked_at_applied_and_read_back(published: Cli, tmp_path: Path) -> None:
@@ -135,7 +159,9 @@ def test_a_plan_is_made_looked_at_applied_and_read_back(published: Cli, tmp_path
     assert json.loads(Path(file).read_text())["fingerprint"] == published.conditions.fingerprint("online")
     assert "never applied" in published.fails(1, "verify", file)
     assert "keep until" in published.says("apply", file, "--dry-run")
+    assert "nobody has approved" in published.fails(2, "apply", file)
     assert len(published.json("iovs", "online")) == 1
+    approved(published, file)
     applied = published.json("apply", file, "--reason", "bucket 12", "--author", "anna")
     assert [link["iov"] for link in applied["iovs"]] == [[0, 0, 5, 0], [5, 1, -1, -1]]
     assert published.json("verify", file) == {
@@ -144,8 +170,9 @@ def test_a_plan_is_made_looked_at_applied_and_read_back(published: Cli, tmp_path
         "as_predicted": True,
     }
     published.says("apply", file)  # again, as after a lost reply
-    last = published.json("audit", "online")[-1]
-    assert (last["author"], last["reason"], last["plan_hash"]) == ("anna", "bucket 12", applied["plan_hash"])
+    (last,) = [entry for entry in published.json("audit", "online") if entry["action"] == "apply"]
+    assert (last["author"], last["approver"], last["reason"]) == ("anna", "bert", "bucket 12")
+    assert last["plan_hash"] == applied["plan_hash"]
     assert "bucket 12" in published.says("audit")
 
 
@@ -154,12 +181,10 @@ def test_verifying_reads_the_content_too_and_knows_later_updates(
 ) -> None:
     first, second = str(tmp_path / "1.json"), str(tmp_path / "2.json")
     published.says("plan", "online", "staging", "--run", "5", "1", "-o", first)
-    published.says("apply", first)
-    published.says("upload", stored("newer", ("p", "newer", ALWAYS)), "staging2", "--create")
-    for state in ("TESTING", "VALIDATED"):
-        published.says("state", "staging2", state)
+    published.says("apply", approved(published, first))
+    validated(published, stored("newer", ("p", "newer", ALWAYS)), "staging2")
     published.says("plan", "online", "staging2", "--run", "6", "0", "-o", second)
-    published.says("apply", second)
+    published.says("apply", approved(published, second))
     assert "updated again since" in published.says("verify", first)
     payload = published.conditions.resolve(["online"], ExpRun(6, 0))["p"].payload
     stored_file = published.conditions.payload_file(payload)
@@ -168,20 +193,126 @@ def test_verifying_reads_the_content_too_and_knows_later_updates(
     assert "damaged" in published.fails(1, "verify", second)
 
 
+def test_payloads_are_published_with_provenance_only(cli: Cli, stored: Callable[..., str], tmp_path: Path) -> None:
+    cli.says("upload", stored("old", ("p", "old", ALWAYS)), "online", "--create")
+    cli.says("state", "online", "RUNNING", "--yes")
+    cli.says("upload", stored("new", ("p", "new", ALWAYS)), "staging", "--create")
+    for state in ("TESTING", "VALIDATED"):
+        cli.says("state", "staging", state)
+    plan = str(tmp_path / "plan.json")
+    cli.says("plan", "online", "staging", "--run", "5", "1", "-o", plan)
+    assert "b2cal cdb provenance" in cli.fails(1, "apply", approved(cli, plan))
+    record = tmp_path / "record.json"
+    record.write_text('{"code": "by hand", "unheard": 1}')
+    assert "unheard" in cli.fails(2, "provenance", "staging", str(record))
+    record.write_text(RECORD)
+    assert cli.json("provenance", "staging")[0]["record"] is None
+    assert cli.json("provenance", "staging", str(record))[0]["record"]["code"] == "release-09, caf_p.py"
+    assert "release-09" in cli.says("provenance", "staging")
+    cli.says("apply", plan)
+
+
+def test_a_publish_is_taken_back_or_made_up_for_once_it_is_final(published: Cli, tmp_path: Path) -> None:
+    first, second, back = (str(tmp_path / f"{name}.json") for name in ("first", "second", "back"))
+    before = published.json("iovs", "online")
+    published.says("plan", "online", "staging", "--run", "5", "1", "-o", first)
+    plan_hash = published.json("apply", approved(published, first))["plan_hash"]
+    line = published.json("audit", "online")[0]["id"]
+    assert len(published.json("iovs", "online", "--as-of", str(published.json("audit")[-1]["id"]))) == 2
+    published.says("rollback", plan_hash[:10], "--reason", "spoiled", "--approver", "bert", "--dry-run")
+    published.says("rollback", plan_hash[:10], "--reason", "spoiled", "--approver", "bert")
+    strip = [(link["name"], link["iov"]) for link in before]
+    assert [(link["name"], link["iov"]) for link in published.json("iovs", "online")] == strip
+    published.says("plan", "online", "staging", "--run", "6", "1", "-o", second)
+    again = published.json("apply", approved(published, second))["plan_hash"]
+    published.says("finalize", again[:10], "--reason", "seen by all", "--approver", "bert")
+    assert "final" in published.fails(1, "rollback", again, "--reason", "too late", "--approver", "bert")
+    published.says("processed", "online", "--run", "7", "3")
+    assert "exp 7 run 4" in published.fails(1, "compensate", again, "--run", "7", "0", "-o", back)
+    published.says("compensate", again, "-o", back)
+    assert "no record" in published.fails(1, "apply", approved(published, back))
+    published.says("provenance", "online", str(published.home / "record.json"))
+    published.says("apply", back)
+    assert published.json("resolve", "online", "--run", "7", "3")[0]["revision"] == 2
+    assert published.json("resolve", "online", "--run", "8", "0")[0]["revision"] == 1
+    assert "revision" in published.says("resolve", "online", "--run", "8", "0")
+    assert line < published.json("audit", "--check")[-1]["id"]
+    assert [plan["state"] for plan in published.json("history", "online")] == [
+        "taken back",
+        "applied",
+        "final",
+        "applied",
+    ]
+    assert "bert" in published.says("history", "online")
+
+
+def test_the_log_tells_when_it_was_tampered_with(published: Cli) -> None:
+    published.says("audit", "--check")
+    with published.conditions.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER cdb_audit_no_update")
+        connection.exec_driver_sql("UPDATE cdb_audit SET author='nobody' WHERE id=2")
+    assert "line 2" in published.fails(1, "audit", "--check")
+
+
+def test_open_tags_are_edited_by_plans_that_can_be_tried(cli: Cli, stored: Callable[..., str], tmp_path: Path) -> None:
+    database = stored("one", ("p", "1", IoV(1, 0, 1, 4)), ("p", "2", IoV(1, 7, 1, 9)), ("q", "3", IoV(1, 0, 1, 9)))
+    cli.says("upload", database, "a", "--create")
+    within = ("--within", "1", "0", "1", "9")
+    assert "add" in cli.says("fill-gaps", "a", *within, "--dry-run")
+    assert len(cli.json("coverage", "a")[0]["gaps"]) == 1
+    cli.says("fill-gaps", "a", *within)
+    assert cli.json("coverage", "a")[0]["gaps"] == []
+    plan = str(tmp_path / "open.json")
+    cli.says("open-last", "a", "--name", "p", "-o", plan)
+    cli.says("apply", plan, "--approver", "bert")
+    assert [link["iov"] for link in cli.json("iovs", "a")][-2:] == [[1, 7, -1, -1], [1, 0, 1, 9]]
+    cli.says("upload", stored("local", ("r", "9", ALWAYS)), "local_top", "--create")
+    cli.says("copy-local", "local_top", "a", "--within", "1", "2", "1", "5")
+    assert [link["iov"] for link in cli.json("iovs", "a") if link["name"] == "r"] == [[1, 2, 1, 5]]
+    assert "nobody" in cli.fails(2, "open-last", "a", "--name", "nobody")
+    cli.says("clone", "a", "snapshot", "--state", "PUBLISHED")
+    assert "snapshot is PUBLISHED" in cli.fails(1, "open-last", "snapshot")
+    assert "same payload" in cli.says("diff", "a", "snapshot")
+
+
+def test_tags_go_out_as_a_metadata_file_and_come_back(published: Cli, tmp_path: Path) -> None:
+    file = str(tmp_path / "out" / "tags.sqlite")
+    assert "online" in published.says("export", file, "online", "staging", "--format", "sqlite")
+    assert "whole tags" in published.fails(2, "export", file, "online", "--format", "sqlite", "--name", "p")
+    made = published.json("import", file, "--prefix", "copy_", "--states")
+    assert made == [{"name": "copy_online", "state": "RUNNING"}, {"name": "copy_staging", "state": "VALIDATED"}]
+    assert "same payload" in published.says("diff", "online", "copy_online")
+    (tmp_path / "rubbish.sqlite").write_text("no database at all")
+    assert "rubbish" in published.fails(1, "import", str(tmp_path / "rubbish.sqlite"))
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_coverage_is_drawn_before_and_after_a_plan(published: Cli, tmp_path: Path, ending: str) -> None:
+    plan, picture = str(tmp_path / "plan.json"), tmp_path / f"coverage.{ending}"
+    published.says("plan", "online", "staging", "--run", "5", "1", "-o", plan)
+    shown = published.json("coverage", "online", "--plan", plan, "--picture", str(picture))
+    assert shown[0]["covered"] == [[0, 0, -1, -1]]
+    assert picture.stat().st_size > 1000
+    assert "not for staging" in published.fails(2, "coverage", "staging", "--plan", plan)
+
+
+def test_an_up_to_date_database_needs_no_upgrade(published: Cli) -> None:
+    assert "of version 0002" in published.says("upgrade")
+
+
 def test_a_plan_for_a_tag_that_changed_is_refused(published: Cli, tmp_path: Path) -> None:
     files = [str(tmp_path / f"{number}.json") for number in range(2)]
     for number, file in enumerate(files):
         published.says("plan", "online", "staging", "--run", "5", str(number), "-o", file)
-    published.says("apply", files[0])
+    published.says("apply", approved(published, files[0]))
     assert "was changed" in published.fails(1, "apply", files[1], "--dry-run")
-    assert "was changed" in published.fails(1, "apply", files[1])
+    assert "online" in published.fails(1, "apply", approved(published, files[1]))
+    assert len(published.json("iovs", "online")) == 2
 
 
 def test_a_plan_that_breaks_a_rule_or_was_edited_is_refused(published: Cli, tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
-    assert "payloads start after first valid run" in published.fails(
-        1, "plan", "online", "staging", "--run", "0", "0", "-o", str(file)
-    )
+    assert "exp 0 run 1" in published.fails(1, "plan", "online", "staging", "--run", "0", "0", "-o", str(file))
     assert not file.exists()
     published.says("plan", "online", "staging", "--run", "5", "1", "-o", str(file))
     file.write_text(file.read_text().replace("online", "another"))
