@@ -18,6 +18,7 @@ from b2cal_cli.cdb_answers import (
     conditions_of,
     edges_text,
     iov_of,
+    line_of,
     link_fields,
     links_table,
     read_text,
@@ -77,7 +78,8 @@ def iovs(
 
     asked = iov_of(within) if run is None else IoV.spanning([run_of(run)])
     with arguments():
-        links = conditions_of(ctx).list_iovs(tag, asked, as_of=as_of)
+        conditions = conditions_of(ctx)
+        links = conditions.list_iovs(tag, asked, as_of=line_of(conditions, as_of))
     if as_json:
         print_json([link_fields(link) for link in links])
     else:
@@ -95,7 +97,8 @@ def resolve(
 ) -> None:
     """Show what readers of a chain of tags get in a run, and from which tag."""
     with arguments():
-        found = conditions_of(ctx).resolve(chain, run_of(run), name or None, as_of=as_of)
+        conditions = conditions_of(ctx)
+        found = conditions.resolve(chain, run_of(run), name or None, as_of=line_of(conditions, as_of))
     ordered = sorted(found.items())
     if as_json:
         print_json(

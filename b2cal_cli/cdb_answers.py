@@ -28,7 +28,10 @@ PlanOutput = Annotated[Path | None, typer.Option("-o", "--output", help="File fo
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Reason = Annotated[str, typer.Option(help="Why; it is logged.")]
 AsOf = Annotated[
-    int | None, typer.Option(metavar="LINE", help="As it was right after this line of the audit log (b2cal cdb audit).")
+    str | None,
+    typer.Option(
+        metavar="LINE|TIME", help="As it was right after this line of the audit log, or at this time, 2026-05-17T12:00."
+    ),
 ]
 Approver = Annotated[str | None, typer.Option(help="Who approved it; it is logged.")]
 Author = Annotated[str | None, typer.Option(help="Who does it, for the log; by default you.")]
@@ -69,6 +72,20 @@ def release_of(author: str | None, approver: str | None, reason: str) -> "Releas
     from b2cal_core.payloads import Release
 
     return Release(author_of(author), approver or "", reason)
+
+
+def line_of(conditions: "ConditionsDB", as_of: str | None) -> int | None:
+    """The line of the audit log that ``--as-of`` means; a time without zone is in UTC."""
+    from datetime import UTC, datetime
+
+    if as_of is None or as_of.isdecimal():
+        return None if as_of is None else int(as_of)
+    try:
+        given = datetime.fromisoformat(as_of)
+    except ValueError as error:
+        raise WrongUsage(f"--as-of takes a line of the audit log or a time like 2026-05-17T12:00: {error}") from error
+    when = given if given.tzinfo else given.replace(tzinfo=UTC)
+    return max((entry.id for entry in conditions.audit() if entry.when <= when), default=0)
 
 
 def iov_of(within: tuple[int, int, int, int] | None, default: "IoV | None" = None) -> "IoV | None":

@@ -219,6 +219,9 @@ def test_a_publish_is_taken_back_or_made_up_for_once_it_is_final(published: Cli,
     plan_hash = published.json("apply", approved(published, first))["plan_hash"]
     line = published.json("audit", "online")[0]["id"]
     assert len(published.json("iovs", "online", "--as-of", str(published.json("audit")[-1]["id"]))) == 2
+    assert len(published.json("iovs", "online", "--as-of", "2999-01-01T00:00")) == 2
+    assert published.json("iovs", "online", "--as-of", "2001-01-01T00:00+02:00") == []
+    assert "2026-05-17" in published.fails(2, "iovs", "online", "--as-of", "yesterday")
     published.says("rollback", plan_hash[:10], "--reason", "spoiled", "--approver", "bert", "--dry-run")
     published.says("rollback", plan_hash[:10], "--reason", "spoiled", "--approver", "bert")
     strip = [(link["name"], link["iov"]) for link in before]
