@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from grid import POINTS, Answers, Line
 from servers.conditions_server import ThreadedConditionsServer
-from servers.faults import Fault, Faults, lose_reply, lose_request
+from servers.faults import Fault, Faults, Request, lose_reply, lose_request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from b2cal_core.errors import BackendError, CalibrationError
@@ -95,8 +95,8 @@ class World(ABC):
         """End the disturbance."""
 
     @abstractmethod
-    def points(self, work: Work) -> int:
-        """Do the work, undisturbed, and count the points at which it could have been ended."""
+    def points(self, work: Work) -> list[int]:
+        """Do the work, undisturbed, and return the points at which it could have been ended."""
 
     @abstractmethod
     def observe(self, look: Callable[[], None], work: Work) -> None:
@@ -143,6 +143,8 @@ class EmbeddedWorld(World):
         self._clients: list[EmbeddedConditionsDB] = []
         self._step: Callable[[str], None] = lambda _step: None
         self._watched = self._open(on_step=self._tell)
+        sa.event.listen(self._watched.engine, "before_cursor_execute", lambda *_: self._step("statement"))
+        sa.event.listen(self._watched.engine, "commit", lambda *_: self._step("commit"))
 
     def _open(self, rights: Rights = EVERYTHING, **options: Any) -> EmbeddedConditionsDB:
         return EmbeddedConditionsDB(self.root / "conditions", url=self._url, pooled=True, rights=rights, **options)
@@ -170,12 +172,12 @@ class EmbeddedWorld(World):
     def revive(self) -> None:
         self._step = lambda _step: None
 
-    def points(self, work: Work) -> int:
+    def points(self, work: Work) -> list[int]:
         seen: list[str] = []
         self._step = seen.append
         work(self._watched)
         self.revive()
-        return len(seen)
+        return list(range(len(seen)))
 
     def observe(self, look: Callable[[], None], work: Work) -> None:
         self._step = lambda _step: look()
@@ -256,11 +258,13 @@ class RestWorld(World):
     def revive(self) -> None:
         self.faults.reset()
 
-    def points(self, work: Work) -> int:
+    def points(self, work: Work) -> list[int]:
         client = self.client(attempts=1)
         self.faults.reset()
         work(client)
-        return 2 * len(self.faults.requests)
+        lost_requests = range(0, 2 * len(self.faults.requests), 2)
+        lost_replies = [2 * i + 1 for i, request in enumerate(self.faults.requests) if changes(request)]
+        return sorted([*lost_requests, *lost_replies])
 
     def observe(self, look: Callable[[], None], work: Work) -> None:
         async def looked_at(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -277,10 +281,7 @@ class RestWorld(World):
     def writes(self, work: Work) -> int:
         self.faults.reset()
         work(self.conditions)
-        reading = {"GET", "HEAD"}
-        return sum(
-            one.method not in reading and not one.path.endswith("/checkPayloads") for one in self.faults.requests
-        )
+        return sum(map(changes, self.faults.requests))
 
     def close(self) -> None:
         for client in self._clients:
@@ -288,6 +289,11 @@ class RestWorld(World):
         self.server.stop()
         self.truth.engine.dispose()
         self._tables.engine.dispose()
+
+
+def changes(request: Request) -> bool:
+    """Whether a request asks for a change; one question is too long for an address and comes as a POST."""
+    return request.method not in {"GET", "HEAD"} and not request.path.endswith("/checkPayloads")
 
 
 def _ended(first: Fault) -> Fault:
