@@ -143,14 +143,22 @@ class EmbeddedWorld(World):
         self._clients: list[EmbeddedConditionsDB] = []
         self._step: Callable[[str], None] = lambda _step: None
         self._watched = self._open(on_step=self._tell)
-        sa.event.listen(self._watched.engine, "before_cursor_execute", lambda *_: self._step("statement"))
-        sa.event.listen(self._watched.engine, "commit", lambda *_: self._step("commit"))
+        self._connections: list[sa.Connection] = []
+        sa.event.listen(self._watched.engine, "before_cursor_execute", self._statement)
+        sa.event.listen(self._watched.engine, "commit", self._commit)
 
     def _open(self, rights: Rights = EVERYTHING, **options: Any) -> EmbeddedConditionsDB:
         return EmbeddedConditionsDB(self.root / "conditions", url=self._url, pooled=True, rights=rights, **options)
 
     def _tell(self, step: str) -> None:
         self._step(step)
+
+    def _statement(self, connection: sa.Connection, *_rest: object) -> None:
+        self._connections.append(connection)
+        self._step("statement")
+
+    def _commit(self, connection: sa.Connection) -> None:
+        self._step("commit")
 
     def client(self, rights: Rights = EVERYTHING, **options: Any) -> ConditionsDB:
         if not options:
@@ -168,6 +176,25 @@ class EmbeddedWorld(World):
 
         self._step = step
         return self._watched
+
+    def failing(self, point: int) -> ConditionsDB:
+        """A client whose database stops working at this point: its connection breaks, or its disk stops answering."""
+        steps = iter(range(1 << 30))
+
+        def step(name: str) -> None:
+            if next(steps) >= point and name == "statement":
+                self._break(self._connections[-1].connection.dbapi_connection)
+
+        self._step = step
+        return self._watched
+
+    def _break(self, connection: Any) -> None:
+        if self.backend == "SQLite":
+            answers = iter([1])
+            connection.set_progress_handler(lambda: next(answers, 0), 1)  # interrupts one statement
+            return
+        with self.truth.engine.connect() as other:
+            other.exec_driver_sql(f"KILL {connection.thread_id()}")
 
     def revive(self) -> None:
         self._step = lambda _step: None
