@@ -81,7 +81,9 @@ class MariaDBServer:
 
     def _options(self) -> list[str]:
         user = ["--user=root"] if os.geteuid() == 0 else []
-        return ["--no-defaults", f"--datadir={self.directory / 'data'}", *user, *SETTINGS]
+        # not a common directory for temporary files: a server that starts removes those of all others from it
+        own = [f"--datadir={self.directory / 'data'}", f"--tmpdir={self.directory}"]
+        return ["--no-defaults", *own, *user, *SETTINGS]
 
     def _start(self) -> subprocess.Popen[bytes]:
         # a relative socket path is taken from the data directory, and is never too long
