@@ -151,7 +151,7 @@ def show_plan(document: "PlanDocument") -> None:
     columns = ("change", "payload", "revision", "first exp/run", "last exp/run")
     print_table(columns, rows, empty="nothing to change")
     if document.safe_run is not None:
-        say(f"first safe run: {document.safe_run.run} ({document.safe_run.reason})")
+        say(f"runs before {document.safe_run.run} could not be changed any more: {document.safe_run.reason}")
     say(f"plan {document.hash[:12]}, made for {document.target} as of {document.fingerprint[:12]}")
 
 

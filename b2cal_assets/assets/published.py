@@ -100,8 +100,8 @@ def _plan_metadata(publication: Publication, document: PlanDocument, runs: list[
         "plan": plan_table(document.plan),
         "plan hash": dg.MetadataValue.text(document.hash),
         "operations": dg.MetadataValue.int(len(document.plan.operations)),
-        "first safe run": dg.MetadataValue.text(
-            f"{document.safe_run.run}: {document.safe_run.reason}" if document.safe_run else "not asked"
+        "runs that could not change": dg.MetadataValue.text(
+            f"before {document.safe_run.run}: {document.safe_run.reason}" if document.safe_run else "not asked"
         ),
     }
     if publication.applied_now:

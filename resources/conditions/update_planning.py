@@ -8,11 +8,13 @@ from dataclasses import replace
 from b2cal_core.compensation import compensating_links, inverse_plan
 from b2cal_core.errors import ConfigurationError, ConflictError, DataError
 from b2cal_core.payloads import TagState
-from b2cal_core.plans import PlanDocument, PlanKind
+from b2cal_core.plans import PlanDocument, PlanKind, SafeRun
 from b2cal_core.publishing import UpdateMode, plan_running_update
 from b2cal_core.ranges import ExpRun, IoV
 from resources.conditions.planning import Planner, refuse_unsafe
 from resources.conditions.tag_reading import TagReading, read_tag
+
+_BEGINNING = ExpRun(0, 0)
 
 
 class UpdatePlanner(Planner):
@@ -42,6 +44,8 @@ class UpdatePlanner(Planner):
             raise DataError(f"staging tag {staging} holds nothing to publish; fill it first. Nothing was changed")
         running = self._running(target, first_run)
         safe = self._safe_run(target, running.links)
+        if safe.run == _BEGINNING:  # only the links that reach the first run were read
+            safe = SafeRun(first_run, f"nothing in {target} reaches {first_run}, and nothing was processed with it")
         refuse_unsafe(target, first_run, safe)
         plan = plan_running_update(running.links, source.links, first_run, mode)
         said = purpose or f"publish {staging} into {target} from {first_run} on"
