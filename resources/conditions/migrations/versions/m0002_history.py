@@ -46,7 +46,8 @@ def upgrade() -> None:
 
 def _bring_audit(connection: sa.Connection) -> list[AuditEntry]:
     """Chain the lines there are, with one about this migration at the end."""
-    rows = connection.execute(sa.text("SELECT * FROM audit ORDER BY id")).mappings().all()
+    found = connection.execute(sa.text("SELECT * FROM audit ORDER BY id")).mappings()
+    rows: list[Mapping[str, Any]] = [dict(row) for row in found]
     last = rows[-1]["id"] if rows else 0
     now = {"id": last + 1, "at": datetime.now(UTC).isoformat(timespec="microseconds"), "author": "b2cal"}
     own = now | {"action": "upgrade", "tag": "", "detail": '{"to":"0002"}', "reason": "", "plan_hash": None}
