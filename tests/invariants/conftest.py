@@ -5,8 +5,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
+from backends import RestWorld, new_world
 from servers.mariadb import MariaDBServer
-from worlds import RestWorld, World, new_world
+from worlds import World
 
 
 @pytest.fixture(scope="module", params=["sqlite", "mariadb", "rest"])

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from itertools import count
 
 import pytest
+from backends import EmbeddedWorld, RestWorld, changes
 from grid import (
     ALWAYS,
     POINTS,
@@ -21,137 +21,21 @@ from grid import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from publishing_cases import BEFORE, FIRST, STAGED, ready
 from servers.faults import StaleCache, answering
-from worlds import RECORD, RELEASE, Case, EmbeddedWorld, RestWorld, World, attempt, changes
+from worlds import RECORD, RELEASE, World, attempt
 
 from b2cal_core.errors import CalibrationError, ConfigurationError, ConflictError, DataError
 from b2cal_core.payloads import TagState, broken_link
-from b2cal_core.plans import PlanDocument, fingerprint_of
 from b2cal_core.ports import SafeRunSource
 from b2cal_core.provenance import Provenance
-from b2cal_core.publishing import TagIov, UpdateMode, applied
-from b2cal_core.ranges import ExpRun, IoV
+from b2cal_core.publishing import UpdateMode
+from b2cal_core.ranges import ExpRun
 from b2cal_core.snapshots import Snapshot, resolve_in
 from resources.conditions.publisher import Publisher
 from resources.conditions.snapshotting import take_snapshot
 
 Publish = tuple[list[Line], list[Line], ExpRun, UpdateMode]
-FIRST = ExpRun(1, 0)
-BEFORE: list[Line] = [("p", "1", ALWAYS), ("q", "1", IoV(0, 0, 0, 2))]
-STAGED: list[Line] = [("p", "2", IoV(1, 0, 2, 1)), ("p", "3", IoV(2, 2, -1, -1)), ("q", "2", ALWAYS)]
-
-
-def ready(case: Case, before: list[Line] = BEFORE, staged: list[Line] = STAGED) -> tuple[str, str]:
-    """A RUNNING tag and a staging tag that fits it."""
-    return case.make(before, TagState.RUNNING), case.make(staged, TagState.VALIDATED, vouched=True)
-
-
-def bare(links: tuple[TagIov, ...]) -> set[TagIov]:
-    return {replace(link, id=None) for link in links}
-
-
-# I3, I4, I11
-
-
-@given(drawn=publishes(), runs=st.lists(points, min_size=3, max_size=3))
-@moderate(20)
-def test_i03_i04_i11_a_publish_is_what_its_plan_says_and_only_appends(
-    world: World, drawn: Publish, runs: list[ExpRun]
-) -> None:
-    running, staged, first, mode = drawn
-    case = world.case()
-    target, staging = ready(case, running, staged)
-    publisher, before = Publisher(world.conditions), world.conditions.list_iovs(target)
-    looked_up = {run: case.look_up([target], run) for run in runs}
-    planning = partial(publisher.plan_update, target, staging, first_run=first, mode=mode)
-    if (refusal := attempt(planning)) is not None:
-        assert isinstance(refusal, ConflictError | DataError)
-        assert case.answers(target) == answers_of(running)
-        return
-    plan = planning()
-    publisher.apply(PlanDocument.from_json(plan.to_json()), RELEASE)
-    after = world.conditions.list_iovs(target)
-    assert world.conditions.fingerprint(target) == plan.predicted == fingerprint_of(TagState.RUNNING, after)
-    assert bare(after) == bare(applied(before, plan.plan))
-    expected = published(answers_of(running), answers_of(staged), first, mode)
-    assert case.answers(target) == expected
-    assert_past_kept(before, after, first)
-    for run in runs:
-        found = case.look_up([target], run)
-        assert found == {name: answers[run] for name, answers in expected.items() if run in answers}
-        assert run >= first or found == looked_up[run]
-
-
-def assert_past_kept(before: tuple[TagIov, ...], after: tuple[TagIov, ...], first: ExpRun) -> None:
-    """Old links keep name, revision and start, and lose runs from the first on at most; new ones start there."""
-    new = {link.id: link for link in after}
-    for link in before:
-        now = new.pop(link.id)
-        assert (now.name, now.revision, now.iov.start) == (link.name, link.revision, link.iov.start)
-        assert now.iov == link.iov or (link.iov.is_open and now.iov.stop >= first.edge)
-    assert all(link.iov.start >= first.edge for link in new.values())
-
-
-GOLDEN_BEFORE = [
-    ("p", "1", IoV(0, 1, 1, 0)),
-    ("p", "2", IoV(1, 1, -1, -1)),
-    ("q", "1", IoV(0, 1, -1, -1)),
-    ("r", "1", IoV(0, 1, 1, 0)),
-    ("s", "1", IoV(0, 1, -1, -1)),
-    ("t", "1", IoV(0, 1, -1, -1)),
-]
-GOLDEN_STAGED = [
-    ("p", "3", IoV(0, 0, 1, 8)),
-    ("p", "4", IoV(1, 9, 1, 20)),
-    ("q", "2", IoV(1, 5, 1, 20)),
-    ("r", "2", IoV(0, 0, -1, -1)),
-    ("s", "1", IoV(0, 0, 1, 20)),
-]
-GOLDEN_AFTER = {
-    ("p", 1, "0,1,1,0"),
-    ("p", 2, "1,1,1,1"),
-    ("p", 3, "1,2,1,8"),
-    ("p", 4, "1,9,1,20"),
-    ("q", 1, "0,1,1,4"),
-    ("q", 2, "1,5,1,20"),
-    ("r", 1, "0,1,1,0"),
-    ("r", 2, "1,2,-1,-1"),
-    ("s", 1, "0,1,1,20"),
-    ("t", 1, "0,1,-1,-1"),
-}
-
-
-def test_i04_the_golden_example_of_a_running_update(world: World) -> None:
-    """Source: running update of the Belle II tools."""
-    case = world.case()
-    target, staging = ready(case, GOLDEN_BEFORE, GOLDEN_STAGED)
-    publisher = Publisher(world.conditions)
-    plan = publisher.plan_update(target, staging, first_run=ExpRun(1, 2), mode=UpdateMode.allow_closed)
-    publisher.apply(plan, RELEASE)
-    found = {(case.short(link.name), link.revision, str(link.iov)) for link in world.conditions.list_iovs(target)}
-    assert found == GOLDEN_AFTER
-
-
-@pytest.mark.parametrize("mode", list(UpdateMode))
-def test_i11_making_and_reading_a_plan_writes_nothing(world: World, mode: UpdateMode) -> None:
-    case = world.case()
-    staged = [("p", "2", ALWAYS)] if mode is UpdateMode.simple else [("p", "2", IoV(1, 0, -1, -1))]
-    target, staging = ready(case, staged=staged)
-    log = world.conditions.audit(target)
-
-    open_tag = case.make()
-
-    def plan_all(_conditions: object) -> None:
-        publisher = Publisher(world.conditions)
-        document = publisher.plan_update(target, staging, first_run=FIRST, mode=mode)
-        assert document.plan.operations
-        assert publisher.verify(document).discrepancies
-        assert publisher.plan_merge(open_tag, [target]).plan.operations
-        assert publisher.first_safe_run(target).run <= FIRST
-
-    assert world.writes(plan_all) == 0
-    assert world.conditions.audit(target) == log
-    assert world.writes(lambda db: db.create_tag(case.tag())) > 0
 
 
 # I9

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+from backends import RestWorld
 from grid import ALWAYS, NAMES, TEXTS, Line, contents, iovs, moderate
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import PATHS, RELEASE, Case, RestWorld, World, attempt
+from worlds import PATHS, RELEASE, Case, World, attempt
 
 from b2cal_core.errors import CalibrationError, ConflictError
 from b2cal_core.payloads import TRANSITIONS, TagState
