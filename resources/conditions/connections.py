@@ -5,6 +5,7 @@ by a lock on the row of ``head``, taken at the beginning, so that what they read
 """
 
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from b2cal_core.errors import BackendError, ConflictError
 from resources.conditions import schema
 
 BUSY_SECONDS = 60.0
+_ENGINES: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
 
 _AGAIN = "another process has been writing for too long; ask again"
 _FULL = "the disk is full; free some space and ask again"
@@ -54,12 +56,14 @@ class Database:
     Args:
         url: where it is.
         create: make the tables when they are missing; otherwise that is a ``BackendError``.
-        pooled: keep connections open between transactions; for servers on SQLite, always so on MariaDB.
+        pooled: keep connections open between transactions; always so on MariaDB. Closing the last connection to a
+            file costs SQLite more than most transactions. None is left open when the process forks.
         any_revision: take tables of another version too, to bring them up to date.
     """
 
-    def __init__(self, url: sa.URL, *, create: bool, pooled: bool = False, any_revision: bool = False) -> None:
+    def __init__(self, url: sa.URL, *, create: bool, pooled: bool = True, any_revision: bool = False) -> None:
         self._engine = _engine(url, pooled=pooled)
+        weakref.finalize(self, self._engine.dispose)
         self._writer = self._engine.execution_options(writes=True)
         self._prepare(create=create, any_revision=any_revision)
 
@@ -183,26 +187,24 @@ def complete_tables(connection: sa.Connection) -> None:
 
 def _engine(url: sa.URL, *, pooled: bool) -> sa.Engine:
     if url.get_backend_name() == "sqlite":
-        engine = sa.create_engine(url, poolclass=QueuePool if pooled else NullPool)
+        pool: dict[str, Any] = {"poolclass": QueuePool, "max_overflow": -1} if pooled else {"poolclass": NullPool}
+        engine = sa.create_engine(url, **pool)
         sa.event.listen(engine, "connect", _configure_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
     else:
         # every transaction reads the state at its own beginning, whatever the server's default
         engine = sa.create_engine(url, pool_pre_ping=True, pool_recycle=1800, isolation_level="REPEATABLE READ")
-    sa.event.listen(engine, "connect", _remember_process)
-    sa.event.listen(engine, "checkout", _refuse_inherited)
+    _ENGINES.add(engine)
     return engine
 
 
-def _remember_process(_connection: object, record: Any) -> None:  # noqa: ANN401 (SQLAlchemy's pool entry)
-    record.info["pid"] = os.getpid()
+def _close_idle() -> None:
+    """Two processes must not talk on one connection, nor does a forked one have the locks its parent has on a file."""
+    for engine in tuple(_ENGINES):
+        engine.dispose()
 
 
-def _refuse_inherited(_connection: object, record: Any, proxy: Any) -> None:  # noqa: ANN401
-    """A forked process must not talk on its parent's connection; this makes the pool give it one of its own."""
-    if record.info["pid"] != os.getpid():
-        record.dbapi_connection = proxy.dbapi_connection = None
-        raise exc.DisconnectionError("this connection belongs to the parent process")
+os.register_at_fork(before=_close_idle)
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 (a raw connection of whichever driver)

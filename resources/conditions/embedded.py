@@ -32,7 +32,7 @@ from b2cal_core.provenance import PayloadKey, Provenance
 from b2cal_core.publishing import TagIov, merge_tags
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.rights import Rights
-from resources.conditions import book, records, schema, tag_content
+from resources.conditions import book, latest_links, records, schema, tag_content
 from resources.conditions.book import Book, Signature, utc_now
 from resources.conditions.connections import Database
 from resources.conditions.export import write_storage
@@ -61,7 +61,7 @@ class EmbeddedConditionsDB(ConditionsDB):
             on a network disk; there, give the address of a MariaDB.
         rights: who works with it, named so by the audit log, and what they may do; by default everything.
         url: SQLAlchemy address of the database; by default SQLite in ``directory``.
-        pooled: keep connections open between calls; for servers.
+        pooled: keep connections open between calls; none is left open when the process forks.
         served: states a tag may have to be read through ``resolve`` and ``export``. OPEN is among them because the
             calibrations of a bucket read their own staging tag; INVALID cannot be.
         clock: gives the time for the audit log and for leases.
@@ -74,7 +74,7 @@ class EmbeddedConditionsDB(ConditionsDB):
         *,
         rights: Rights | None = None,
         url: str | sa.URL | None = None,
-        pooled: bool = False,
+        pooled: bool = True,
         served: frozenset[TagState] = _SERVED,
         clock: Callable[[], datetime] = utc_now,
         on_step: Callable[[str], None] = lambda _step: None,
@@ -273,7 +273,7 @@ class EmbeddedConditionsDB(ConditionsDB):
             for tag in chain:  # the last one written wins
                 tag_id = self._require_served(connection, tag)
                 if as_of is None:
-                    valid = tag_content.valid(connection, tag_id, run)
+                    valid = latest_links.valid(connection, tag_id, run)
                 else:
                     valid = tag_content.valid_as_of(connection, tag_id, run, as_of=as_of)
                 found |= {name: Resolved(payload, iov, tag=tag) for name, (payload, iov) in valid.items()}

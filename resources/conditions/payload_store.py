@@ -130,9 +130,7 @@ class PayloadStore:
 
 def _require_same(file: Path, content: Content, *, copy: Content) -> None:
     if copy != content:
-        raise IntegrityError(
-            f"payload file {file} was changed while it was read; write it elsewhere, then upload it"
-        )
+        raise IntegrityError(f"payload file {file} was changed while it was read; write it elsewhere, then upload it")
 
 
 def _hashed(file: Path, copy_to: BinaryIO | None = None) -> Content:

@@ -82,8 +82,8 @@ class Publisher(UpdatePlanner, EditPlanner):
             return self._apply_alone(document, release)
         self._refuse_changed_back(self._applied_document(document))
         refuse_discrepancies(document, self.verify(document))
-        links = self._conditions.list_iovs(document.target, document.touched)
-        return tuple(link for link in links if link.name in document.names)
+        links, names = self._conditions.list_iovs(document.target, document.touched), document.names
+        return tuple(link for link in links if link.name in names)
 
     def verify(self, document: PlanDocument) -> Verification:
         """Read back whether the target holds what an applied plan says."""

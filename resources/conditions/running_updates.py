@@ -63,8 +63,8 @@ def require_append_only(document: PlanDocument, before: Sequence[TagIov]) -> Non
             _require_open_link(operation, before)
         elif latest is not None and latest.iov.start >= operation.iov.start:
             _refuse(operation, "something of that name starts there or later already")
-    predicted = applied(before, document.plan)
-    tag_content.refuse_overlaps(document.target, (link for link in predicted if link.name in document.names))
+    predicted, names = applied(before, document.plan), document.names
+    tag_content.refuse_overlaps(document.target, (link for link in predicted if link.name in names))
 
 
 def _require_open_link(operation: Operation, before: Sequence[TagIov]) -> None:

@@ -4,7 +4,7 @@ Every change leaves behind what was: a link that is dropped or shortened goes to
 lines of the audit log between which it was so.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +15,7 @@ from b2cal_core.payloads import Payload
 from b2cal_core.publishing import TagIov
 from b2cal_core.ranges import ExpRun, IoV
 from resources.conditions import schema
-from resources.conditions.records import PAYLOAD_COLUMNS, find_revisions, parts, payload_ids
+from resources.conditions.records import find_revisions, parts, payload_ids
 from resources.conditions.schema import iovs, names, past_iovs, payloads, tag_names
 
 
@@ -69,15 +69,8 @@ def _limited(query: sa.Select[Any], table: sa.Table, within: IoV | None) -> sa.S
     return query if within.is_open else query.where(table.c.start < stop)
 
 
-def valid(connection: sa.Connection, tag_id: int, run: ExpRun) -> dict[str, tuple[Payload, IoV]]:
-    """The payload of each name that the tag has in the run, with its IoV; of several the highest revision."""
-    found = connection.execute(VALID, {"tag": tag_id, "key": schema.run_key(run.exp, run.run)}).all()
-    ranked = sorted(found, key=lambda row: row.revision)
-    return {row.name: (Payload(*row[:5]), schema.iov_of(row.start, row.stop)) for row in ranked}
-
-
 def valid_as_of(connection: sa.Connection, tag_id: int, run: ExpRun, *, as_of: int) -> dict[str, tuple[Payload, IoV]]:
-    """Like ``valid``, right after a line of the audit log."""
+    """The payload of each name the tag had in the run right after a line of the audit log, with its IoV."""
     links = content(connection, tag_id, IoV(*run, *run), as_of=as_of)
     ranked = sorted(links, key=lambda link: link.revision)
     known = find_revisions(connection, {(link.name, link.revision) for link in ranked})
@@ -228,43 +221,3 @@ def name_ids(connection: sa.Connection, wanted: Iterable[str]) -> dict[str, int]
 def _row(tag_id: int, ids: tuple[int, int], iov: IoV) -> dict[str, int]:
     start, stop = schema.edges(iov)
     return {"tag_id": tag_id, "name_id": ids[0], "payload_id": ids[1], "start": start, "stop": stop}
-
-
-def valid_query(rows_of: Callable[[sa.FromClause], sa.Select[Any]]) -> sa.CompoundSelect[Any]:
-    """One query for all names: one descent of the index per disjoint name, a scan for the others.
-
-    Args:
-        rows_of: selects what is wanted out of joined tables, the one of IoVs among them.
-
-    Returns:
-        The query, to be given ``tag``, the id of a tag, and ``key``, the number of a run.
-    """
-    key: sa.BindParameter[int] = sa.bindparam("key", type_=sa.BigInteger)
-    tag: sa.BindParameter[int] = sa.bindparam("tag", type_=sa.Integer)
-    earlier = iovs.alias("earlier")
-    latest = (
-        sa.select(earlier.c.id)
-        .where(earlier.c.tag_id == tag_names.c.tag_id, earlier.c.name_id == tag_names.c.name_id, earlier.c.start <= key)
-        .order_by(earlier.c.start.desc())
-        .limit(1)
-        .correlate(tag_names)
-        .scalar_subquery()
-    )
-    overlapping = sa.select(tag_names.c.name_id).where(tag_names.c.tag_id == tag, tag_names.c.disjoint.is_(False))
-    ends_later = iovs.c.stop + 0 > key  # not by the index of ends, which would read all that the tag has from here on
-    return sa.union_all(
-        rows_of(tag_names.join(iovs, iovs.c.id == latest)).where(
-            tag_names.c.tag_id == tag, tag_names.c.disjoint.is_(True), ends_later
-        ),
-        rows_of(iovs).where(iovs.c.tag_id == tag, iovs.c.name_id.in_(overlapping), iovs.c.start <= key, ends_later),
-    )
-
-
-def _links_of(source: sa.FromClause) -> sa.Select[Any]:
-    """The payloads that ``source``, which has the table of IoVs, links, with their IoVs."""
-    joined = source.join(payloads, payloads.c.id == iovs.c.payload_id).join(names, names.c.id == iovs.c.name_id)
-    return sa.select(*PAYLOAD_COLUMNS, iovs.c.start, iovs.c.stop).select_from(joined)
-
-
-VALID = valid_query(_links_of)
-"""The payloads of a tag in a run, each with its IoV; to be given ``tag`` and ``key``."""

@@ -81,13 +81,13 @@ class _ReadBack:
 
     def _links(self, as_of: int | None) -> tuple[TagIov, ...]:
         """What the target has of the touched names from just before the first touched run on."""
-        touched = self.document.touched
+        touched, names = self.document.touched, self.document.names
         if touched is None:
             return ()
         before = _before(touched.start)
         within = touched if before is None else IoV(*before, -1, -1)
         links = self.conditions.list_iovs(self.document.target, within, as_of=as_of)
-        return tuple(link for link in links if link.name in self.document.names)
+        return tuple(link for link in links if link.name in names)
 
     def _wrong_answers(self, links: Sequence[TagIov], as_of: int | None) -> Iterator[str]:
         if self.document.kind is PlanKind.edit:  # an OPEN tag is not served to readers

@@ -23,7 +23,10 @@ class KeptDatabase:
 
     def open(self, **options: Any) -> EmbeddedConditionsDB:
         """The database in the hands of a process that just started."""
-        return EmbeddedConditionsDB(self.directory, url=self.url, **options)
+        conditions = EmbeddedConditionsDB(self.directory, url=self.url, **options)
+        if self.url is None:  # processes are killed here, not computers: nothing need be on the disk
+            sa.event.listen(conditions.engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=OFF"))
+        return conditions
 
     def keep(self) -> None:
         """Remember everything in it."""

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 import traceback
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from b2cal_core.errors import BackendError, ConflictError
 from resources.conditions.embedded import EmbeddedConditionsDB
 
 DONE, BROKEN, CONFLICT, BACKEND_FAILED = 0, 1, 3, 4
+LOOK_SECONDS = 0.03
 
 
 class KillAt:
@@ -23,6 +25,31 @@ class KillAt:
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         self.left -= 1
+
+
+class StopAt:
+    """Makes its process wait at the given point, counted from 0; its parent may do something meanwhile."""
+
+    def __init__(self, point: int) -> None:
+        self.left = point
+        self._arrived, self._arriving = os.pipe()
+        self._freed, self._freeing = os.pipe()
+
+    def __call__(self, _point: str) -> None:
+        if self.left == 0:
+            os.write(self._arriving, b"x")
+            os.read(self._freed, 1)
+        self.left -= 1
+
+    def wait(self) -> None:
+        """Wait, in the parent, until the process is at the point."""
+        os.read(self._arrived, 1)
+
+    def free(self) -> None:
+        """Let the process go on."""
+        os.write(self._freeing, b"x")
+        for end in (self._arrived, self._arriving, self._freed, self._freeing):
+            os.close(end)
 
 
 def in_child(work: Callable[[], object]) -> int:
@@ -56,17 +83,23 @@ def watched(child: int, look: Callable[[], None]) -> int:
         look()
         if found:
             return os.waitstatus_to_exitcode(status)
+        time.sleep(LOOK_SECONDS)
 
 
 def tell_requests(conditions: EmbeddedConditionsDB, tell: Callable[[str], None]) -> EmbeddedConditionsDB:
-    """Have ``tell`` called before every statement and every commit that goes to the database, and after every commit.
+    """Have ``tell`` called before every statement that goes to the database, and before every commit of a change.
 
-    The last is a step of the adapter itself for the changes that have one.
+    Where a transaction only reads, its beginning and its end are left out; nothing happens there.
     """
 
     def statement(_connection: object, _cursor: object, text: str, *_more: object) -> None:
-        tell(" ".join(text.split()[:3]))
+        if text != "BEGIN":
+            tell(" ".join(text.split()[:3]))
+
+    def commit(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get("writes", False):
+            tell("COMMIT")
 
     sa.event.listen(conditions.engine, "before_cursor_execute", statement)
-    sa.event.listen(conditions.engine, "commit", lambda _connection: tell("COMMIT"))
+    sa.event.listen(conditions.engine, "commit", commit)
     return conditions

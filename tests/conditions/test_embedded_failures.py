@@ -71,7 +71,7 @@ def test_a_disk_that_refuses_a_payload_file_leaves_nothing_behind(filled: KeptDa
 
 
 def test_a_full_disk_below_the_database_undoes_the_change(home: Path, tmp_path: Path) -> None:
-    full = EmbeddedConditionsDB(home)
+    full = EmbeddedConditionsDB(home, pooled=False)
     with full.engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
     sa.event.listen(full.engine, "connect", lambda raw, _: raw.execute(f"PRAGMA max_page_count={pages}"))
@@ -83,7 +83,7 @@ def test_a_full_disk_below_the_database_undoes_the_change(home: Path, tmp_path: 
 
 
 def test_a_read_only_database_can_be_read_and_says_that_it_cannot_be_written(home: Path, tmp_path: Path) -> None:
-    read_only = EmbeddedConditionsDB(home)
+    read_only = EmbeddedConditionsDB(home, pooled=False)
     sa.event.listen(read_only.engine, "connect", lambda raw, _: raw.execute("PRAGMA query_only=ON"))
     assert read_only.resolve(["a"], ExpRun(0, 0))["p"].payload.revision == 1
     with pytest.raises(BackendError, match="cannot be written to"):
@@ -91,7 +91,7 @@ def test_a_read_only_database_can_be_read_and_says_that_it_cannot_be_written(hom
 
 
 def test_a_writer_that_holds_on_for_too_long_is_worth_another_try(home: Path) -> None:
-    waiting = EmbeddedConditionsDB(home)
+    waiting = EmbeddedConditionsDB(home, pooled=False)
     sa.event.listen(waiting.engine, "connect", lambda raw, _: raw.execute("PRAGMA busy_timeout=0"))
     holder = sqlite3.connect(home / "conditions.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

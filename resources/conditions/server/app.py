@@ -6,6 +6,7 @@ client accepts: those in use ask for nothing else.
 
 from pathlib import Path
 
+import sqlalchemy as sa
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -31,7 +32,7 @@ _OFFICIAL_PREFIX = "/b2s/rest"
 def create_app(
     directory: Path,
     *,
-    url: str | None = None,
+    url: str | sa.URL | None = None,
     secret: str,
     base_url: str | None = None,
     largest_payload: int = LARGEST_PAYLOAD,

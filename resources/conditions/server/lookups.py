@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from b2cal_core.errors import ConflictError
 from b2cal_core.payloads import TagState
 from b2cal_core.ranges import ExpRun
-from resources.conditions import schema, tag_content
+from resources.conditions import schema
+from resources.conditions.latest_links import ValidLinks
 from resources.conditions.records import parts
 from resources.conditions.schema import audit, iovs, names, payloads, tag_names, tags
 from resources.conditions.server.refusals import NotFound
@@ -129,7 +130,7 @@ def valid_in(connection: sa.Connection, name: str, run: ExpRun, base_url: str) -
     tag = connection.execute(_TAG_STATE, {"name": name}).first() or tag_named(connection, name)
     if tag.state == TagState.INVALID:
         raise ConflictError(f"global tag {name} is INVALID and is not served; use another")
-    found = connection.execute(_VALID, {"tag": tag.id, "key": schema.run_key(run.exp, run.run)}).all()
+    found = _VALID.find(connection, tag.id, schema.run_key(run.exp, run.run))
     return list_text(
         f'{{"payload":{payload_text(base_url, tuple(row[:_PAYLOAD_WIDTH]))},"payloadIov":{_iov(row[_PAYLOAD_WIDTH:])}}}'
         for row in sorted(found, key=lambda row: (row[1], row[2]))
@@ -148,5 +149,5 @@ def _linked(source: sa.FromClause) -> sa.Select[Any]:
     return sa.select(*_PAYLOAD_COLUMNS, *_LINK_COLUMNS).select_from(known)
 
 
-_VALID = tag_content.valid_query(_linked)
+_VALID = ValidLinks(_linked)
 _TAG_STATE: sa.Select[Any] = sa.select(tags.c.id, tags.c.state).where(tags.c.name == sa.bindparam("name"))

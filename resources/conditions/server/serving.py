@@ -3,6 +3,7 @@
 import socket
 from pathlib import Path
 
+import sqlalchemy as sa
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -34,7 +35,7 @@ def serve(
     directory: Path,
     *,
     secret: str,
-    url: str | None = None,
+    url: str | sa.URL | None = None,
     host: str = "127.0.0.1",
     port: int = 8180,
     base_url: str | None = None,

@@ -102,16 +102,40 @@ def secret_of(file: Path) -> str:
 def _make_secret(file: Path) -> None:
     if file.exists():
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}-{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    temporary = _private_file(file, secrets.token_urlsafe(48))
     try:
-        with os.fdopen(descriptor, "w") as target:
-            target.write(f"{secrets.token_urlsafe(48)}\n")
-            target.flush()
-            os.fsync(target.fileno())
         os.link(temporary, file)  # whole, and never over the secret of another who was quicker
     except FileExistsError:
         pass
     finally:
-        temporary.unlink(missing_ok=True)
+        temporary.unlink()
+
+
+def keep_token(file: Path, token: str) -> None:
+    """Write a token into a file that only its owner can read, in place of one that is there already.
+
+    Raises:
+        BackendError: it cannot be written.
+    """
+    try:
+        _private_file(file, token).replace(file)
+    except OSError as error:
+        raise BackendError(
+            f"the token cannot be kept in {file}: {error.strerror}; name another file", transient=False
+        ) from error
+
+
+def _private_file(beside: Path, text: str) -> Path:
+    """A new file with the text, on disk, that only its owner ever could read."""
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    temporary = beside.with_name(f".{beside.name}-{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as target:
+            target.write(f"{text}\n")
+            target.flush()
+            os.fsync(target.fileno())
+    except BaseException:
+        temporary.unlink()
+        raise
+    return temporary

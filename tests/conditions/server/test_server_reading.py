@@ -10,6 +10,10 @@ import requests
 from belle2_client import Belle2Client, RefusedError
 from servers.conditions_server import ConditionsServer
 
+from b2cal_core.publishing import TagIov
+from b2cal_core.ranges import IoV
+from resources.conditions.embedded import EmbeddedConditionsDB
+
 ODD_NAME = "user_x+y:1_odd"
 
 
@@ -96,7 +100,7 @@ def test_payloads_are_found_by_id_name_tag_and_checksum(filled):
     assert first in filled.ask("GET", "/payloads")
     of_tag = filled.ask("GET", f"/globalTag/{ODD_NAME}/payloads")
     assert [payload["revision"] for payload in of_tag] == [1, 2, 1]
-    md5 = hashlib.md5(b"first").hexdigest()
+    md5 = hashlib.md5(b"first", usedforsecurity=False).hexdigest()
     asked = [{"name": "BeamSpot", "checksum": md5.upper()}, {"name": "BeamSpot", "checksum": "0" * 32}]
     assert filled.ask("POST", "/checkPayloads", json=asked) == [first]
     assert filled.ask("POST", "/checkPayloads", json=[]) == []
@@ -107,7 +111,7 @@ def test_a_payload_file_is_where_its_object_says_with_its_checksum(filled, name)
     payload = filled.ask("GET", f"/module/{name}/payloads")[0]
     assert payload["basf2Module"]["basf2Package"]["name"] == "dbstore"
     reply = requests.get(payload["baseUrl"] + payload["payloadUrl"], timeout=10)
-    digest = hashlib.md5(reply.content)
+    digest = hashlib.md5(reply.content, usedforsecurity=False)
     assert digest.hexdigest() == payload["checksum"]
     assert reply.headers["Content-MD5"] == base64.b64encode(digest.digest()).decode()
     again = requests.get(reply.url, headers={"If-None-Match": reply.headers["ETag"]}, timeout=10)
@@ -173,17 +177,12 @@ def test_a_wrong_verb_is_refused(client):
 
 
 def test_a_change_by_another_process_is_seen_at_once(server, directory, url, client):
-    from resources.conditions.embedded import EmbeddedConditionsDB
-
     client.create_tag("watched")
     elsewhere = EmbeddedConditionsDB(directory, url=url)
     file = directory.with_name("watched.root")
     for i in range(3):
         file.write_bytes(b"content %d" % i)
         payload = elsewhere.put_payload("Watched", file)
-        from b2cal_core.publishing import TagIov
-        from b2cal_core.ranges import IoV
-
         elsewhere.add_iovs("watched", [TagIov("Watched", payload.revision, IoV(i, 0, i, -1))])
         assert client.valid("watched", i, 0) == {("Watched", payload.revision)}
     assert client.tag("watched")["payloadCount"] == 1

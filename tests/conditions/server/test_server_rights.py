@@ -14,7 +14,7 @@ from resources.conditions.embedded import EmbeddedConditionsDB
 from resources.conditions.server.app import create_app
 from resources.conditions.server.tokens import Unauthenticated, issue, rights_of, secret_of
 
-SECRET = "a secret of the tests, and long enough"
+SECRET = "a secret of the tests, and long enough"  # noqa: S105 (of nothing else)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_a_pattern_must_fit_the_whole_name(server, client):
 
 
 def test_who_may_only_fill_does_not_administer(server, client, tag):
-    made, payload, link = tag
+    made, _, link = tag
     filler = Belle2Client(server.url, server.token("f", admin=[], create_iov=["user_x_.*"]))
     other = filler.upload("BeamSpot", b"by the filler")["payloadId"]
     filler.create_iov(made["globalTagId"], other, 1, 0, 2, 0)
@@ -222,7 +222,7 @@ def test_a_secret_is_made_once_and_only_its_owner_reads_it(tmp_path: Path):
 
 def test_a_short_secret_signs_nothing(tmp_path: Path):
     with pytest.raises(ConfigurationError, match="32 characters"):
-        create_app(tmp_path, secret="short")
+        create_app(tmp_path, secret="short")  # noqa: S106 (it is refused)
     with pytest.raises(ConfigurationError, match="32 characters"):
         issue("short", "x", admin=[], seconds=60)
 

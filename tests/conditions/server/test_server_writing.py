@@ -156,11 +156,18 @@ def test_content_comes_back_byte_for_byte(client):
 
 
 def test_content_that_arrives_changed_is_not_stored(client):
-    assert refused(client.upload, "Changed", b"arrived", checksum=hashlib.md5(b"sent").hexdigest()) == 400
+    assert (
+        refused(client.upload, "Changed", b"arrived", checksum=hashlib.md5(b"sent", usedforsecurity=False).hexdigest())
+        == 400
+    )
     assert client.ask("GET", "/module/Changed/payloads") == []
 
 
-SAID = ("json", json.dumps({"checksum": hashlib.md5(b"x").hexdigest()}).encode(), "application/json")
+SAID = (
+    "json",
+    json.dumps({"checksum": hashlib.md5(b"x", usedforsecurity=False).hexdigest()}).encode(),
+    "application/json",
+)
 FILE = ("f.root", b"x", "application/x-root")
 
 

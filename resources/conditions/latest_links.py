@@ -1,0 +1,108 @@
+"""Which links of a tag are valid in a run, found at a cost that does not grow with the tag, on either database.
+
+SQLite goes down the index once per name in one query. MariaDB reads all earlier links of a name for that; it answers at
+once only when it is asked for the greatest start of each name by itself, so there the names are read first.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from b2cal_core.payloads import Payload
+from b2cal_core.ranges import ExpRun, IoV
+from resources.conditions import schema
+from resources.conditions.records import PAYLOAD_COLUMNS, parts
+from resources.conditions.schema import iovs, names, payloads, tag_names
+
+Rows = list[Any]
+_NAMES_AT_ONCE = 200
+
+
+class ValidLinks:
+    """A look-up; made once, since preparing its statements takes longer than one of them.
+
+    Args:
+        rows_of: selects what is wanted out of joined tables, the one of IoVs among them.
+    """
+
+    def __init__(self, rows_of: Callable[[sa.FromClause], sa.Select[Any]]) -> None:
+        self.in_one = _valid_query(rows_of)
+        key: sa.BindParameter[int] = sa.bindparam("key", type_=sa.BigInteger)
+        own = rows_of(iovs).where(iovs.c.tag_id == sa.bindparam("tag", type_=sa.Integer), iovs.c.stop + 0 > key)
+        starts = sa.tuple_(iovs.c.name_id, iovs.c.start).in_(sa.bindparam("starts", expanding=True))
+        self._starting = own.where(starts)
+        names = iovs.c.name_id.in_(sa.bindparam("names", expanding=True))
+        self._overlapping = own.where(names, iovs.c.start <= key)
+
+    def find(self, connection: sa.Connection, tag_id: int, key: int) -> Rows:
+        """The rows of the links of a tag that are valid in the run with this key; of overlapping ones, all."""
+        given = {"tag": tag_id, "key": key}
+        if connection.dialect.name == "sqlite":
+            return list(connection.execute(self.in_one, given))
+        booked = connection.execute(sa.select(tag_names).where(tag_names.c.tag_id == tag_id)).all()
+        found: Rows = []
+        for part in parts((row.name_id for row in booked if row.disjoint), _NAMES_AT_ONCE):
+            if starts := _latest_starts(connection, tag_id, part, key=key):
+                found += connection.execute(self._starting, given | {"starts": starts})
+        for part in parts((row.name_id for row in booked if not row.disjoint), _NAMES_AT_ONCE):
+            found += connection.execute(self._overlapping, given | {"names": part})
+        return found
+
+
+def _latest_starts(
+    connection: sa.Connection, tag_id: int, name_ids: Iterable[int], *, key: int
+) -> list[tuple[int, int]]:
+    """Name and start of the last link of each name that starts by then."""
+    asked = " UNION ALL ".join(
+        f"SELECT {name:d}, MAX(start) FROM cdb_iovs WHERE tag_id={tag_id:d} AND name_id={name:d} AND start<={key:d}"  # noqa: S608 (numbers only)
+        for name in name_ids
+    )
+    return [(name, start) for name, start in connection.exec_driver_sql(asked) if start is not None]
+
+
+def _valid_query(rows_of: Callable[[sa.FromClause], sa.Select[Any]]) -> sa.CompoundSelect[Any]:
+    """One query for all names: one descent of the index per disjoint name, a scan for the others.
+
+    Args:
+        rows_of: selects what is wanted out of joined tables, the one of IoVs among them.
+
+    Returns:
+        The query, to be given ``tag``, the id of a tag, and ``key``, the number of a run.
+    """
+    key: sa.BindParameter[int] = sa.bindparam("key", type_=sa.BigInteger)
+    tag: sa.BindParameter[int] = sa.bindparam("tag", type_=sa.Integer)
+    earlier = iovs.alias("earlier")
+    latest = (
+        sa.select(earlier.c.id)
+        .where(earlier.c.tag_id == tag_names.c.tag_id, earlier.c.name_id == tag_names.c.name_id, earlier.c.start <= key)
+        .order_by(earlier.c.start.desc())
+        .limit(1)
+        .correlate(tag_names)
+        .scalar_subquery()
+    )
+    overlapping = sa.select(tag_names.c.name_id).where(tag_names.c.tag_id == tag, tag_names.c.disjoint.is_(False))
+    ends_later = iovs.c.stop + 0 > key  # not by the index of ends, which would read all that the tag has from here on
+    return sa.union_all(
+        rows_of(tag_names.join(iovs, iovs.c.id == latest)).where(
+            tag_names.c.tag_id == tag, tag_names.c.disjoint.is_(True), ends_later
+        ),
+        rows_of(iovs).where(iovs.c.tag_id == tag, iovs.c.name_id.in_(overlapping), iovs.c.start <= key, ends_later),
+    )
+
+
+def _links_of(source: sa.FromClause) -> sa.Select[Any]:
+    """The payloads that ``source``, which has the table of IoVs, links, with their IoVs."""
+    joined = source.join(payloads, payloads.c.id == iovs.c.payload_id).join(names, names.c.id == iovs.c.name_id)
+    return sa.select(*PAYLOAD_COLUMNS, iovs.c.start, iovs.c.stop).select_from(joined)
+
+
+LOOK_UP = ValidLinks(_links_of)
+"""Finds the payloads of a tag in a run, each with its IoV."""
+
+
+def valid(connection: sa.Connection, tag_id: int, run: ExpRun) -> dict[str, tuple[Payload, IoV]]:
+    """The payload of each name that the tag has in the run, with its IoV; of several the highest revision."""
+    found = LOOK_UP.find(connection, tag_id, schema.run_key(run.exp, run.run))
+    ranked = sorted(found, key=lambda row: row.revision)
+    return {row.name: (Payload(*row[:5]), schema.iov_of(row.start, row.stop)) for row in ranked}
