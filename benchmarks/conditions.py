@@ -92,7 +92,7 @@ def _database(kind: str, root: Path) -> Iterator[str | None]:
     sys.path.insert(0, str(_TESTS))
     from servers.mariadb import MariaDBServer  # noqa: PLC0415 (needs the packages of the tests)
 
-    server = MariaDBServer(root / "mariadb")
+    server = MariaDBServer(root / "mariadb", ["--innodb-buffer-pool-size=4G", "--innodb-log-file-size=512M"])
     try:
         yield server.new_database()
     finally:

@@ -6,6 +6,7 @@ out of the way of the server by being another process, and by reading no more of
 
 import asyncio
 import json
+import os
 import random
 import sys
 import time
@@ -133,6 +134,7 @@ def _main() -> None:
     load = Load(**json.loads(sys.stdin.readline()))
     items = 100
     times = uvloop.run(_drive(load, items)) if uvloop else asyncio.run(_drive(load, items))
+    os.set_blocking(sys.stdout.fileno(), True)  # else what does not fit into the pipe at once would be lost
     print(json.dumps({"seconds": times.seconds, "elapsed": times.elapsed}))
 
 

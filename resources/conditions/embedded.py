@@ -16,7 +16,6 @@ import sqlalchemy as sa
 from b2cal_core.errors import ConfigurationError, ConflictError, DataError
 from b2cal_core.payloads import (
     TRANSITIONS,
-    AuditEntry,
     GlobalTag,
     Lease,
     LocalPayload,
@@ -27,13 +26,13 @@ from b2cal_core.payloads import (
     check_tag_name,
 )
 from b2cal_core.plans import PlanDocument, moved
-from b2cal_core.ports import Capabilities, ConditionsDB
-from b2cal_core.provenance import PayloadKey, Provenance
+from b2cal_core.ports import Capabilities
 from b2cal_core.publishing import TagIov, merge_tags
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.rights import Rights
 from resources.conditions import book, latest_links, records, schema, tag_content
 from resources.conditions.book import Book, Signature, utc_now
+from resources.conditions.booked import BookedConditionsDB
 from resources.conditions.connections import Database
 from resources.conditions.export import write_storage
 from resources.conditions.payload_store import PayloadStore
@@ -53,7 +52,7 @@ class _Change:
     number: int
 
 
-class EmbeddedConditionsDB(ConditionsDB):
+class EmbeddedConditionsDB(BookedConditionsDB):
     """A conditions database in one directory; usable by many threads and processes at once.
 
     Args:
@@ -311,34 +310,10 @@ class EmbeddedConditionsDB(ConditionsDB):
         self._on_step("committed")
         return after
 
-    def lease(self, tag: str, *, holder: str, seconds: float) -> Lease:
-        """Take or prolong the lease of a tag."""
-        self._rights.require_fill(tag, "change")
-        return self._book.lease(tag, holder=holder, seconds=seconds)
-
-    def end_lease(self, lease: Lease) -> None:
-        """Give a lease back."""
-        self._book.end_lease(lease)
-
-    # The record
-
-    def record_provenance(self, records: Mapping[PayloadKey, Provenance], *, author: str) -> None:
-        """Keep where payloads come from."""
-        self._book.record_provenance(records, author=author)
-
-    def provenance(self, wanted: Iterable[PayloadKey]) -> Mapping[PayloadKey, Provenance]:
-        """(name, md5) to the last record, for those that have one."""
-        return self._book.provenance(wanted)
-
-    def note(self, tag: str, *, action: str, release: Release, detail: str, plan_hash: str | None = None) -> AuditEntry:
-        """Append a line to the audit log that changes nothing else."""
-        return self._book.note(tag, action=action, release=release, detail=detail, plan_hash=plan_hash)
-
-    def audit(self, tag: str | None = None, *, since: int = 0) -> tuple[AuditEntry, ...]:
-        """The append-only log, or its lines about one tag, oldest first."""
-        return self._book.audit(tag, since=since)
-
     # Inside
+
+    def _rights_now(self) -> Rights:
+        return self._rights
 
     def _signature(self) -> Signature:
         return Signature(self._rights.user, self._clock())

@@ -76,7 +76,7 @@ payloads = _table(
     sa.Column("added_at", sa.String(32), nullable=False),
     sa.Column("added_by", sa.String(255), nullable=False),
     sa.UniqueConstraint("name_id", "revision"),
-    sa.UniqueConstraint("name_id", "md5"),
+    sa.UniqueConstraint("md5", "name_id"),  # contents are sought by MD5, whatever the number of payloads
     sa.UniqueConstraint("name_id", "sha256"),
 )
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -39,10 +40,11 @@ class MariaDBServer:
 
     Args:
         directory: where its data and its log go; made if missing.
+        settings: further options of the server; they win over those of the tests.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, settings: Sequence[str] = ()) -> None:
+        self.directory, self._settings = directory, tuple(settings)
         self.port = _free_port()
         directory.mkdir(parents=True, exist_ok=True)
         _run_to_end([_program("mariadb-install-db"), *self._options(), *OPEN_TO_ROOT])
@@ -83,7 +85,7 @@ class MariaDBServer:
         user = ["--user=root"] if os.geteuid() == 0 else []
         # not a common directory for temporary files: a server that starts removes those of all others from it
         own = [f"--datadir={self.directory / 'data'}", f"--tmpdir={self.directory}"]
-        return ["--no-defaults", *own, *user, *SETTINGS]
+        return ["--no-defaults", *own, *user, *SETTINGS, *self._settings]
 
     def _start(self) -> subprocess.Popen[bytes]:
         # a relative socket path is taken from the data directory, and is never too long

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from b2cal_core.errors import ConfigurationError, ConflictError, DataError
 from b2cal_core.payloads import (
-    AuditEntry,
     GlobalTag,
     Lease,
     LocalPayload,
@@ -24,11 +23,12 @@ from b2cal_core.payloads import (
     check_tag_name,
 )
 from b2cal_core.plans import PlanDocument, PlanKind, fingerprint_of
-from b2cal_core.ports import Capabilities, ConditionsDB
-from b2cal_core.provenance import PayloadKey, Provenance
+from b2cal_core.ports import Capabilities
 from b2cal_core.publishing import TagIov, merge_tags
 from b2cal_core.ranges import ExpRun, IoV
+from b2cal_core.rights import Rights
 from resources.conditions.book import Book
+from resources.conditions.booked import BookedConditionsDB
 from resources.conditions.embedded import only_wanted, refuse_strangers
 from resources.conditions.export import write_storage
 from resources.conditions.payload_store import content_of
@@ -47,7 +47,7 @@ from resources.conditions.tag_content import refuse_overlaps
 _SERVED = frozenset(TagState) - {TagState.INVALID}
 
 
-class RestConditionsDB(ConditionsDB):
+class RestConditionsDB(BookedConditionsDB):
     """A Belle II conditions server, or one of ours.
 
     Args:
@@ -233,34 +233,10 @@ class RestConditionsDB(ConditionsDB):
                     running_tags.update(self._connection, document, release, require_free=free)
             return self._made_by(document)
 
-    def lease(self, tag: str, *, holder: str, seconds: float) -> Lease:
-        """Take or prolong the lease of a tag, which those heed who change it through our database."""
-        self._connection.rights().require_fill(tag, "change")
-        return self._book.lease(tag, holder=holder, seconds=seconds)
-
-    def end_lease(self, lease: Lease) -> None:
-        """Give a lease back."""
-        self._book.end_lease(lease)
-
-    # The record
-
-    def record_provenance(self, records: Mapping[PayloadKey, Provenance], *, author: str) -> None:
-        """Keep where payloads come from."""
-        self._book.record_provenance(records, author=author)
-
-    def provenance(self, wanted: Iterable[PayloadKey]) -> Mapping[PayloadKey, Provenance]:
-        """(name, md5) to the last record, for those that have one."""
-        return self._book.provenance(wanted)
-
-    def note(self, tag: str, *, action: str, release: Release, detail: str, plan_hash: str | None = None) -> AuditEntry:
-        """Append a line to the audit log that changes nothing else."""
-        return self._book.note(tag, action=action, release=release, detail=detail, plan_hash=plan_hash)
-
-    def audit(self, tag: str | None = None, *, since: int = 0) -> tuple[AuditEntry, ...]:
-        """The log of what was done through this adapter, or its lines about one tag, oldest first."""
-        return self._book.audit(tag, since=since)
-
     # Inside
+
+    def _rights_now(self) -> Rights:
+        return self._connection.rights()
 
     @contextmanager
     def _changing(self, tag: str, lease: Lease | None = None) -> Iterator[None]:

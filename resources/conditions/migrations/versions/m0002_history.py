@@ -147,7 +147,7 @@ def _make_tags_and_payloads() -> None:
         sa.Column("added_at", sa.String(32), nullable=False),
         sa.Column("added_by", sa.String(255), nullable=False),
         sa.UniqueConstraint("name_id", "revision"),
-        sa.UniqueConstraint("name_id", "md5"),
+        sa.UniqueConstraint("md5", "name_id"),
         sa.UniqueConstraint("name_id", "sha256"),
         **_OPTIONS,
     )
