@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from b2cal_cli import cdb_changes, cdb_editing, cdb_files, cdb_publishing, cdb_serving
+from b2cal_cli import cdb_changes, cdb_editing, cdb_files, cdb_publishing, cdb_review, cdb_serving
 from b2cal_cli.cdb_answers import (
     AsOf,
     Run,
@@ -259,12 +259,15 @@ def _show_coverage(tag: str, found: "Sequence[Coverage]", *, registered: bool, a
 
 
 @app.command()
-def upgrade(ctx: typer.Context) -> None:
+def upgrade(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Bring the tables of the conditions database up to date; make a copy of it before."""
     from resources.conditions.deployed import tables_of
     from resources.conditions.upgrades import upgrade as upgrade_tables
 
     before, after = upgrade_tables(tables_of(home_of(ctx)))
+    if as_json:
+        print_json({"before": before, "after": after})
+        return
     say(f"the tables were of version {before}" + ("" if before == after else f" and are of version {after} now"))
 
 
@@ -309,6 +312,7 @@ for _command in (
     cdb_editing.open_last,
     cdb_editing.copy_local,
     cdb_publishing.plan,
+    cdb_review.review,
     cdb_publishing.approve,
     cdb_publishing.apply,
     cdb_publishing.verify,

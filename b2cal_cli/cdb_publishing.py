@@ -61,7 +61,7 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """Note that a plan was looked at and may be applied."""
-    document = _read(plan_file)
+    document = read_plan(plan_file)
     release = release_of(approver, release_of(approver, None, "").author, reason or "looked at")
     with arguments():
         publisher_of(ctx, author=approver).approve(document, release)
@@ -84,7 +84,7 @@ def apply(
 
     Without --approver the last one who approved it with `b2cal cdb approve` is named.
     """
-    document = _read(plan_file)
+    document = read_plan(plan_file)
     if dry_run:
         _try(ctx, document, as_json=as_json)
         return
@@ -102,7 +102,7 @@ def apply(
 
 def verify(ctx: typer.Context, plan_file: PlanFile, as_json: AsJson = False) -> None:
     """Read back whether a tag became what a plan says; fail when it did not."""
-    document = _read(plan_file)
+    document = read_plan(plan_file)
     publisher = publisher_of(ctx)
     with arguments():
         seen = publisher.verify(document)
@@ -185,11 +185,15 @@ def finalize(
     reason: Reason = "",
     author: Author = None,
     approver: Approver = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say that a publish is final: from now on it is made up for, never taken back."""
     with arguments():
         entry = publisher_of(ctx, author=author).finalize(plan_hash, release_of(author, approver, reason))
-    say(f"plan {(entry.plan_hash or plan_hash)[:12]} is final")
+    if as_json:
+        print_json({"plan_hash": entry.plan_hash, "state": "final"})
+    else:
+        say(f"plan {(entry.plan_hash or plan_hash)[:12]} is final")
 
 
 def processed(
@@ -198,6 +202,7 @@ def processed(
     run: Annotated[tuple[int, int], typer.Option("--run", metavar="EXP RUN", help="The last run that was processed.")],
     reason: Reason = "",
     author: Author = None,
+    as_json: AsJson = False,
 ) -> None:
     """Note up to which run data were processed with a tag; constants up to there are not changed any more."""
     last = run_of(run)
@@ -206,7 +211,10 @@ def processed(
         conditions.list_iovs(tag)
     detail = json.dumps({"exp": last.exp, "run": last.run})
     conditions.note(tag, action="processed", release=release_of(author, None, reason), detail=detail)
-    say(f"runs up to {last} count as processed with {tag}")
+    if as_json:
+        print_json({"tag": tag, "last_processed": list(last)})
+    else:
+        say(f"runs up to {last} count as processed with {tag}")
 
 
 def _try(ctx: typer.Context, document: "PlanDocument", *, as_json: bool) -> None:
@@ -225,7 +233,7 @@ def _finish(document: "PlanDocument", output: Path | None, *, as_json: bool) -> 
         return
     show_plan(document)
     if output is not None:
-        say(f"have it approved: b2cal cdb approve {output}, then apply it: b2cal cdb apply {output}")
+        say(f"look at it: b2cal cdb review {output}, have it approved: b2cal cdb approve {output}")
 
 
 def _approver(ctx: typer.Context, document: "PlanDocument") -> str:
@@ -241,7 +249,8 @@ def _approver(ctx: typer.Context, document: "PlanDocument") -> str:
     return approved[-1]
 
 
-def _read(file: Path) -> "PlanDocument":
+def read_plan(file: Path) -> "PlanDocument":
+    """The plan in a file named as an argument."""
     from b2cal_core.plans import PlanDocument
 
     with arguments():

@@ -160,6 +160,12 @@ def test_a_plan_is_made_looked_at_applied_and_read_back(published: Cli, tmp_path
     assert "never applied" in published.fails(1, "verify", file)
     assert "keep until" in published.says("apply", file, "--dry-run")
     assert "nobody has approved" in published.fails(2, "apply", file)
+    seen = published.json("review", file)
+    assert (seen["applies"], seen["provenance_lacks"]) == (True, [])
+    assert [(c["name"], c["iov"], c["before"]["revision"], c["after"]["revision"]) for c in seen["changes"]] == [
+        ("p", [5, 1, -1, -1], 1, 2)
+    ]
+    assert "what changes for readers" in published.says("review", file)
     assert len(published.json("iovs", "online")) == 1
     approved(published, file)
     applied = published.json("apply", file, "--reason", "bucket 12", "--author", "anna")
@@ -170,6 +176,8 @@ def test_a_plan_is_made_looked_at_applied_and_read_back(published: Cli, tmp_path
         "as_predicted": True,
     }
     published.says("apply", file)  # again, as after a lost reply
+    assert published.json("review", file)["applies"] is False
+    assert "it was applied" in published.says("review", file)
     (last,) = [entry for entry in published.json("audit", "online") if entry["action"] == "apply"]
     assert (last["author"], last["approver"], last["reason"]) == ("anna", "bert", "bucket 12")
     assert last["plan_hash"] == applied["plan_hash"]
@@ -228,9 +236,11 @@ def test_a_publish_is_taken_back_or_made_up_for_once_it_is_final(published: Cli,
     assert [(link["name"], link["iov"]) for link in published.json("iovs", "online")] == strip
     published.says("plan", "online", "staging", "--run", "6", "1", "-o", second)
     again = published.json("apply", approved(published, second))["plan_hash"]
-    published.says("finalize", again[:10], "--reason", "seen by all", "--approver", "bert")
+    final = published.json("finalize", again[:10], "--reason", "seen by all", "--approver", "bert")
+    assert final == {"plan_hash": again, "state": "final"}
     assert "final" in published.fails(1, "rollback", again, "--reason", "too late", "--approver", "bert")
-    published.says("processed", "online", "--run", "7", "3")
+    noted = published.json("processed", "online", "--run", "7", "3")
+    assert noted == {"tag": "online", "last_processed": [7, 3]}
     assert "exp 7 run 4" in published.fails(1, "compensate", again, "--run", "7", "0", "-o", back)
     published.says("compensate", again, "-o", back)
     assert "no record" in published.fails(1, "apply", approved(published, back))
@@ -301,6 +311,7 @@ def test_coverage_is_drawn_before_and_after_a_plan(published: Cli, tmp_path: Pat
 
 def test_an_up_to_date_database_needs_no_upgrade(published: Cli) -> None:
     assert "of version 0002" in published.says("upgrade")
+    assert published.json("upgrade") == {"before": "0002", "after": "0002"}
 
 
 def test_a_plan_for_a_tag_that_changed_is_refused(published: Cli, tmp_path: Path) -> None:
