@@ -11,15 +11,14 @@ from b2cal_cli.cdb_answers import (
     TagName,
     author_of,
     conditions_of,
-    read_text,
+    read_record,
 )
 from b2cal_cli.output import AsJson, print_json, print_table, say
 from b2cal_cli.session import WrongUsage, arguments
 from b2cal_core.payloads import TagState
-from b2cal_core.provenance import PayloadKey, Provenance
 
 if TYPE_CHECKING:
-    pass
+    from b2cal_core.provenance import PayloadKey, Provenance
 
 
 def create(
@@ -100,12 +99,12 @@ def provenance(
         known = conditions.payloads_of({(link.name, link.revision) for link in links})
         keys = sorted({(payload.name, payload.md5) for payload in known.values()})
         if file is not None:
-            record = Provenance.from_json(read_text(file))
+            record = read_record(file)
             conditions.record_provenance(dict.fromkeys(keys, record), author=author_of(author))
     _show_provenance(keys, conditions.provenance(keys), as_json=as_json)
 
 
-def _show_provenance(keys: Sequence[PayloadKey], found: Mapping[PayloadKey, Provenance], *, as_json: bool) -> None:
+def _show_provenance(keys: "Sequence[PayloadKey]", found: "Mapping[PayloadKey, Provenance]", *, as_json: bool) -> None:
     if as_json:
         records = {key: found[key].model_dump(mode="json") if key in found else None for key in keys}
         print_json([{"name": key[0], "md5": key[1], "record": record} for key, record in records.items()])
@@ -114,7 +113,7 @@ def _show_provenance(keys: Sequence[PayloadKey], found: Mapping[PayloadKey, Prov
     print_table(("payload", "MD5", "made by", "runs", "inputs", "verdict", "missing"), rows, empty="no payloads")
 
 
-def _provenance_cells(record: Provenance | None) -> tuple[object, ...]:
+def _provenance_cells(record: "Provenance | None") -> tuple[object, ...]:
     if record is None:
         return "-", "-", "-", "-", "everything"
     verdict = (record.validation or {}).get("verdict", "-")
