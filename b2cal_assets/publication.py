@@ -23,7 +23,7 @@ class Publication:
     Attributes:
         document: the plan that brought it in; ``None`` when that is not known any more.
         applied_now: whether it was carried out now, and not by a former attempt.
-        links: what the target has now of the bucket's names.
+        links: what the target has now of the bucket's names, from the bucket's first run on.
         before: what it had of the touched names, from the bucket's first run on, before the plan was carried out.
     """
 
@@ -66,7 +66,7 @@ class BucketPublisher:
         # Buckets published since have ended what was open; what counts is that the runs of this one have their
         # constants.
         if not self._missing(target, wanted, within=self.bucket.iov):
-            links = links_of(self.conditions, target, {link.name for link in wanted})
+            links = self._published(target, wanted)
             return Publication(target, staging, self._former(staging, target), applied_now=False, links=links)
         document, before = self._apply(staging, target)
         missing = self._missing(target, wanted, within=IoV.since(self.bucket.first))
@@ -75,7 +75,7 @@ class BucketPublisher:
             raise IntegrityError(
                 f"tag {target} does not hold {lost} after publishing {staging}; the administrator must look"
             )
-        links = links_of(self.conditions, target, {link.name for link in wanted})
+        links = self._published(target, wanted)
         return Publication(target, staging, document, applied_now=True, links=links, before=before)
 
     def _apply(self, staging: str, target: str) -> tuple[PlanDocument, tuple[TagIov, ...]]:
@@ -118,6 +118,10 @@ class BucketPublisher:
         """The plan by which a former attempt brought the staging tag in."""
         documents = (record.document for record in self.publisher.history(target) if record.applied is not None)
         return next((d for d in documents if d is not None and d.staging == staging), None)
+
+    def _published(self, target: str, wanted: Sequence[TagIov]) -> tuple[TagIov, ...]:
+        since = IoV.since(self.bucket.first)  # a running tag only grows, and what is before is not of this bucket
+        return links_of(self.conditions, target, {link.name for link in wanted}, within=since)
 
     def _missing(self, target: str, wanted: Sequence[TagIov], *, within: IoV) -> tuple[TagIov, ...]:
         """Links whose payload is not valid in the target wherever in ``within`` the staging tag has it."""

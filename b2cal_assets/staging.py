@@ -12,6 +12,7 @@ from b2cal_core.errors import ConflictError
 from b2cal_core.payloads import LocalPayload, TagState
 from b2cal_core.ports import ConditionsDB
 from b2cal_core.publishing import TagIov
+from b2cal_core.ranges import IoV
 
 _REOPENED = frozenset({TagState.TESTING, TagState.VALIDATED})
 
@@ -35,11 +36,13 @@ def upload(
     return links_of(conditions, tag, names)
 
 
-def links_of(conditions: ConditionsDB, tag: str, names: Collection[str] | None = None) -> tuple[TagIov, ...]:
-    """The tag's links, of some names or of all, by name and start; none when there is no such tag."""
+def links_of(
+    conditions: ConditionsDB, tag: str, names: Collection[str] | None = None, *, within: IoV | None = None
+) -> tuple[TagIov, ...]:
+    """The tag's links, of some names and runs or of all, by name and start; none when there is no such tag."""
     if conditions.get_tag(tag) is None:
         return ()
-    found = (link for link in conditions.list_iovs(tag) if names is None or link.name in names)
+    found = (link for link in conditions.list_iovs(tag, within) if names is None or link.name in names)
     return tuple(sorted(found, key=lambda link: (link.name, link.iov, link.revision)))
 
 

@@ -8,7 +8,7 @@ import dagster as dg
 
 from b2cal_assets import provenances
 from b2cal_assets.asset_keys import published_key, step_name
-from b2cal_assets.asset_metadata import Metadata, coverage_table, diff_table, iov_table, plan_table
+from b2cal_assets.asset_metadata import Metadata, coverage_table, diff_table, iov_table, plan_table, reasons
 from b2cal_assets.asset_specs import bucket_edges, bucket_spec
 from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_plans import CampaignPlan
@@ -89,26 +89,26 @@ def _metadata(work: BucketWork, publication: Publication) -> Metadata:
         "target tag": dg.MetadataValue.text(publication.target),
         "staging tag": dg.MetadataValue.text(publication.staging),
         "applied now": dg.MetadataValue.bool(publication.applied_now),
-        "IoVs of the target tag": iov_table(publication.links),
         "coverage of the bucket": coverage_table(covered),
     }
-    return metadata | _plan_metadata(publication, document, runs) if document is not None else metadata
+    if document is not None:
+        metadata |= _plan_metadata(publication, document, runs)
+    return metadata | {"IoVs of the target tag": iov_table(publication.links)}
 
 
 def _plan_metadata(publication: Publication, document: PlanDocument, runs: list[ExpRun]) -> Metadata:
     metadata: Metadata = {
-        "plan": plan_table(document.plan),
         "plan hash": dg.MetadataValue.text(document.hash),
-        "operations": dg.MetadataValue.int(len(document.plan.operations)),
         "runs that could not change": dg.MetadataValue.text(
             f"before {document.safe_run.run}: {document.safe_run.reason}" if document.safe_run else "not asked"
         ),
+        "operations": dg.MetadataValue.int(len(document.plan.operations)),
     }
     if publication.applied_now:
         within = None if document.first_run is None else IoV.since(document.first_run)
         after = applied(publication.before, document.plan)
         metadata["what changes for readers"] = diff_table(diff_tags(publication.before, after, within, runs=runs))
-    return metadata
+    return metadata | {"plan": plan_table(document.plan)}
 
 
 def _check_read_back(work: BucketWork, key: dg.AssetKey, publication: Publication) -> dg.AssetCheckResult:
@@ -124,7 +124,7 @@ def _check_read_back(work: BucketWork, key: dg.AssetKey, publication: Publicatio
         check_name=READ_BACK,
         passed=not found,
         severity=dg.AssetCheckSeverity.ERROR if document is not None else dg.AssetCheckSeverity.WARN,
-        metadata={"discrepancies": dg.MetadataValue.md("\n".join(f"- {one}" for one in found) or "none"), "seen": seen},
+        metadata={"discrepancies": reasons(found) if found else "none", "seen": seen},
     )
 
 

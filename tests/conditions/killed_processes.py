@@ -96,10 +96,16 @@ def tell_requests(conditions: EmbeddedConditionsDB, tell: Callable[[str], None])
         if text != "BEGIN":
             tell(" ".join(text.split()[:3]))
 
+    sa.event.listen(conditions.engine, "before_cursor_execute", statement)
+    tell_commits(conditions.engine, tell)
+    return conditions
+
+
+def tell_commits(engine: sa.Engine, tell: Callable[[str], None]) -> None:
+    """Have ``tell`` called before every commit of a change."""
+
     def commit(connection: sa.Connection) -> None:
         if connection.get_execution_options().get("writes", False):
             tell("COMMIT")
 
-    sa.event.listen(conditions.engine, "before_cursor_execute", statement)
-    sa.event.listen(conditions.engine, "commit", commit)
-    return conditions
+    sa.event.listen(engine, "commit", commit)

@@ -11,7 +11,7 @@ import pytest
 from contracts.conditions_contract import RELEASE
 from kept_database import KeptDatabase, rows_of
 from killed_processes import BACKEND_FAILED, DONE, KillAt, StopAt, ended, in_child, tell_requests, watched
-from publishing_job import PublishingJob, Reader, actions
+from publishing_job import PublishingJob, Reader
 from servers.mariadb import MariaDBServer
 
 from b2cal_core.errors import ConflictError
@@ -41,7 +41,7 @@ class Scene:
         self.conditions = tell_requests(database.open(on_step=self.step), lambda point: self.tell(point))  # noqa: PLW0108 (who is told changes)
         self.job.work(self.conditions)
         self.observer = database.open()
-        self.reader = Reader(self.observer)
+        self.reader = Reader(self.observer, self.job)
         self.expected, self.log, self.files = self.outcome(), self.logged(), self.complete_files()
 
     @property
@@ -64,6 +64,7 @@ class Scene:
         """Bring everything back to before the job."""
         self.database.restore()
         self.job.forget()
+        self.diary.unlink(missing_ok=True)
         self.reader.begin()
 
     def start(self, tell: Tell) -> int:
@@ -104,7 +105,11 @@ class Scene:
 
     def logged(self) -> list[tuple[str, ...]]:
         """The audit log, but for the verification, of which a process may be deprived."""
-        return actions(self.observer, ["verify"])
+        return [
+            (line.action, line.tag, line.author, line.approver, line.reason)
+            for line in self.observer.audit()
+            if line.action != "verify"
+        ]
 
     def complete_files(self) -> set[Path]:
         """The payload files in place."""
@@ -156,7 +161,7 @@ def test_a_server_killed_under_a_publisher_leaves_no_partial_set_and_the_publish
 def test_another_plan_waits_for_a_publisher_that_was_killed_until_its_lease_has_run_out(scene: Scene) -> None:
     scene.begin()
     assert ended(scene.start(KillAt(scene.points.index("open IoVs closed")))) == -signal.SIGKILL
-    plan = PlanDocument.from_json((scene.database.root / "plan.json").read_text())
+    plan = PlanDocument.from_json(scene.job.plan_file.read_text())
     other = replace(plan, purpose="the same for another reason")
     with pytest.raises(ConflictError, match=f"is being changed by plan {plan.hash}"):
         Publisher(scene.observer).apply(other, RELEASE)
