@@ -1,6 +1,7 @@
 """What a process does that publishes a bucket, from payload files to the running tag; asked again, it goes on."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from contracts.conditions_contract import ALWAYS, RECORD, RELEASE, bring
@@ -61,7 +62,7 @@ class PublishingJob:
         _make_sure(lambda: conditions.create_tag(self.staging, "bucket 12"), lambda: True)
         if self._state(conditions) is TagState.OPEN:
             self._fill(conditions)
-        for before, after in zip(WAY, WAY[1:], strict=False):
+        for before, after in pairwise(WAY):
             self._bring(conditions, before, after)
         plan = self._plan(publisher)
         if not any(record.line("approve") for record in publisher.history(self.running)):

@@ -45,7 +45,7 @@ class Stage:
     def new_job(self) -> "Performance":
         """The job once more, with tags and payload names of its own."""
         self.jobs += 1
-        return Performance(self, PublishingJob(self.root, mark=f"-{self.jobs}"))
+        return Performance(self, PublishingJob(self.root, names=2, mark=f"-{self.jobs}"))
 
 
 class Performance:
@@ -61,19 +61,20 @@ class Performance:
     def work(self, tell: Tell) -> None:
         """The whole job in a process that just started.
 
-        It tells of every request before it is sent, of every reply before anybody hears of it, and of every line that
-        its own record is to get; uploads that were made go to the diary.
+        It tells of every request before it is sent, of every reply to a change before anybody hears of it, and of every
+        line that its own record is to get; uploads that were made go to the diary.
         """
         send = requests.Session.send
 
         def told(session: requests.Session, request: requests.PreparedRequest, **options: object) -> requests.Response:
-            what = f"{request.method} {request.path_url.split('?')[0].replace(self.job.mark, '')}"
-            tell(what)
+            path = request.path_url.split("?")[0]
+            tell(f"{request.method} {path}")
             reply = send(session, request, **options)
-            if str(request.headers.get("Content-Type", "")).startswith("multipart/mixed") and reply.ok:
+            if path.endswith("/payload"):
                 with self.diary.open("a") as diary:
                     diary.write("x")
-            tell(f"reply to {what}")
+            if request.method not in {"GET", "HEAD"} and not path.endswith("checkPayloads"):
+                tell(f"reply to {request.method} {path}")
             return reply
 
         requests.Session.send = told  # of this process, which does nothing else
