@@ -131,10 +131,13 @@ class Database:
             )
 
     def revision(self, connection: sa.Connection) -> str | None:
-        """Which migration the tables are of; ``None`` when there are none."""
+        """Which migration the tables are of; ``None`` when there are none, or not all of them.
+
+        MariaDB makes them one by one, seen by everyone, and the row that tells their version comes last.
+        """
         found = sa.inspect(connection)
         if found.has_table(schema.version.name):
-            return str(connection.scalar(sa.select(schema.version.c.version_num)))
+            return connection.scalar(sa.select(schema.version.c.version_num))
         return "0001" if found.has_table("about") and found.has_table("tag_names") else None
 
     def _stored_revision(self) -> str | None:

@@ -189,7 +189,8 @@ def append_only_triggers(dialect: str) -> list[str]:
         "mysql": f"FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = '{message}'",
     }
     bodies["mariadb"] = bodies["mysql"]
+    create = "CREATE" if dialect == "sqlite" else "CREATE OR REPLACE"  # whoever was killed after this statement goes on
     return [
-        f"CREATE TRIGGER cdb_audit_no_{verb.lower()} BEFORE {verb} ON cdb_audit {bodies[dialect]}"
+        f"{create} TRIGGER cdb_audit_no_{verb.lower()} BEFORE {verb} ON cdb_audit {bodies[dialect]}"
         for verb in ("UPDATE", "DELETE")
     ]
