@@ -8,15 +8,19 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from b2cal_core.errors import BackendError, DataError, IntegrityError
 
 _CHUNK = 1 << 20
+_OPEN_AT_ONCE = 100
+_SYNCS_AT_ONCE = 16
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -67,7 +71,7 @@ class PayloadStore:
 
     def path(self, sha256: str) -> Path:
         """Where the content with this hash is, or would be."""
-        return self._directory / sha256[:2] / sha256
+        return self._directory.joinpath(sha256[:2], sha256)
 
     def verified(self, sha256: str, described: str) -> Path:
         """The file with this hash.
@@ -98,28 +102,30 @@ class PayloadStore:
         """Write, sync, then rename; each directory is synced once for all the files that came into it."""
         complete: dict[Path, Path] = {}
         try:
-            for file, content in files.items():
-                descriptor, name = tempfile.mkstemp(prefix=".incoming-", dir=self._directory)
-                complete[Path(name)] = self.path(content.sha256)
-                self._write(file, content, descriptor)
+            for some in _lists(files, _OPEN_AT_ONCE):
+                with ExitStack() as opened:
+                    descriptors = [self._write(file, files[file], complete, opened) for file in some]
+                    _sync(descriptors)
             for temporary, path in complete.items():
                 self._place(temporary, path)
         except BaseException:
             for temporary in complete:
                 temporary.unlink(missing_ok=True)
             raise
-        for directory in sorted({path.parent for path in complete.values()} | ({self._directory} if files else set())):
-            _sync_directory(directory)
         if files:
+            _sync_directories({path.parent for path in complete.values()} | {self._directory})
             self._on_step("payload files in place")
 
-    def _write(self, file: Path, content: Content, descriptor: int) -> None:
-        with os.fdopen(descriptor, "wb") as target:
-            self._on_step("write payload file")
-            copied = _hashed(file, copy_to=target)
-            target.flush()
-            os.fsync(target.fileno())
-            _require_same(file, content, copy=copied)
+    def _write(self, file: Path, content: Content, complete: dict[Path, Path], opened: ExitStack) -> int:
+        """Write a copy, noted in ``complete`` with its final place; the descriptor stays open, to be synced."""
+        descriptor, name = tempfile.mkstemp(prefix=".incoming-", dir=self._directory)
+        complete[Path(name)] = self.path(content.sha256)
+        target = opened.enter_context(os.fdopen(descriptor, "wb"))
+        self._on_step("write payload file")
+        copied = _hashed(file, copy_to=target)
+        target.flush()
+        _require_same(file, content, copy=copied)
+        return descriptor
 
     def _place(self, temporary: Path, path: Path) -> None:
         self._on_step("rename payload file")
@@ -145,12 +151,26 @@ def _hashed(file: Path, copy_to: BinaryIO | None = None) -> Content:
     return Content(md5.hexdigest(), sha256.hexdigest(), size)
 
 
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _sync_directories(directories: Iterable[Path]) -> None:
+    for some in _lists(sorted(directories), _OPEN_AT_ONCE):
+        with ExitStack() as opened:
+            descriptors = [os.open(directory, os.O_RDONLY) for directory in some]
+            for descriptor in descriptors:
+                opened.callback(os.close, descriptor)
+            _sync(descriptors)
+
+
+def _sync(descriptors: Sequence[int]) -> None:
+    """Wait until all of it is on the disk; asked for at once, it gets there in few strokes, not in one for each."""
+    with ThreadPoolExecutor(max(1, min(_SYNCS_AT_ONCE, len(descriptors)))) as pool:
+        for _ in pool.map(os.fsync, descriptors):
+            pass
+
+
+def _lists(values: Iterable[Path], size: int) -> Iterator[list[Path]]:
+    waiting = iter(values)
+    while some := list(islice(waiting, size)):
+        yield some
 
 
 @contextmanager
