@@ -70,11 +70,13 @@ def payload_text(base_url: str, fields: PayloadFields) -> str:
 
 def iov_text(link: int, start: int, stop: int, *, at: str, author: str) -> str:
     """An IoV as JSON, from the edges as they are stored and when, and by whom, it became as it is."""
+    return f'{{"payloadIovId":{link},{_runs(start, stop)},{_stamped(at, author)}}}'
+
+
+@lru_cache(_KEPT)
+def _runs(start: int, stop: int) -> str:
     first_exp, first_run, final_exp, final_run = schema.iov_of(start, stop)
-    return (
-        f'{{"payloadIovId":{link},"expStart":{first_exp},"runStart":{first_run},"expEnd":{final_exp}'
-        f',"runEnd":{final_run},{_stamped(at, author)}}}'
-    )
+    return f'"expStart":{first_exp},"runStart":{first_run},"expEnd":{final_exp},"runEnd":{final_run}'
 
 
 @lru_cache(_KEPT)
