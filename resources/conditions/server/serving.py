@@ -27,6 +27,7 @@ def server_of(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> uvicor
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         lifespan="off",
         ws="none",
+        loop="asyncio",  # uvloop takes one new connection per turn, which of 64 clients makes some wait for seconds
     )
     return uvicorn.Server(config)
 
