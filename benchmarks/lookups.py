@@ -60,7 +60,12 @@ class BareLookUp:
         with conditions.database.read() as connection:
             query = sa.select(schema.tags.c.id).where(schema.tags.c.name == tag.name)
             self._tag_id = connection.scalars(query).one()
-        self._valid = latest_links.LOOK_UP.in_one.compile(dialect=self._engine.dialect)
+            own = schema.tag_names.c.tag_id == self._tag_id
+            booked = connection.scalars(sa.select(schema.tag_names.c.name_id).where(own))
+            ids = tuple(sorted(booked))
+        look_up, dialect = latest_links.LOOK_UP, self._engine.dialect
+        valid = look_up.in_one if dialect.name == "sqlite" else look_up.of_each(ids)
+        self._valid = valid.compile(dialect=dialect)
         self._textbook = _textbook_query().compile(dialect=self._engine.dialect)
 
     def valid(self, run: ExpRun) -> None:

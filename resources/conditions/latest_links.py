@@ -1,10 +1,12 @@
 """Which links of a tag are valid in a run, found at a cost that does not grow with the tag, on either database.
 
 SQLite goes down the index once per name in one query. MariaDB reads all earlier links of a name for that; it answers at
-once only when it is asked for the greatest start of each name by itself, so there the names are read first.
+once only when it is asked for the greatest start of each name by itself, so there the names are read first, and the
+question is put together of as many as there are.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +19,12 @@ from resources.conditions.schema import iovs, names, payloads, tag_names
 
 Rows = list[Any]
 _NAMES_AT_ONCE = 200
+_TAGS_KEPT = 64
+_KEY: sa.BindParameter[int] = sa.bindparam("key", type_=sa.BigInteger)
+_TAG: sa.BindParameter[int] = sa.bindparam("tag", type_=sa.Integer)
+# Not by the index of ends, which would read all that the tag has from here on.
+_ENDS_LATER = iovs.c.stop + 0 > _KEY
+_BOOKED = sa.select(tag_names.c.name_id, tag_names.c.disjoint).where(tag_names.c.tag_id == _TAG)
 
 
 class ValidLinks:
@@ -28,37 +36,38 @@ class ValidLinks:
 
     def __init__(self, rows_of: Callable[[sa.FromClause], sa.Select[Any]]) -> None:
         self.in_one = _valid_query(rows_of)
-        key: sa.BindParameter[int] = sa.bindparam("key", type_=sa.BigInteger)
-        own = rows_of(iovs).where(iovs.c.tag_id == sa.bindparam("tag", type_=sa.Integer), iovs.c.stop + 0 > key)
-        starts = sa.tuple_(iovs.c.name_id, iovs.c.start).in_(sa.bindparam("starts", expanding=True))
-        self._starting = own.where(starts)
-        names = iovs.c.name_id.in_(sa.bindparam("names", expanding=True))
-        self._overlapping = own.where(names, iovs.c.start <= key)
+        self._rows_of = rows_of
+        own = rows_of(iovs).where(iovs.c.tag_id == _TAG, iovs.c.start <= _KEY, _ENDS_LATER)
+        self._overlapping = own.where(iovs.c.name_id.in_(sa.bindparam("names", expanding=True)))
 
     def find(self, connection: sa.Connection, tag_id: int, key: int) -> Rows:
         """The rows of the links of a tag that are valid in the run with this key; of overlapping ones, all."""
         given = {"tag": tag_id, "key": key}
         if connection.dialect.name == "sqlite":
             return list(connection.execute(self.in_one, given).all())  # row by row takes longer
-        booked = connection.execute(sa.select(tag_names).where(tag_names.c.tag_id == tag_id)).all()
+        booked = connection.execute(_BOOKED, given).all()
         found: Rows = []
-        for part in parts((row.name_id for row in booked if row.disjoint), _NAMES_AT_ONCE):
-            if starts := _latest_starts(connection, tag_id, part, key=key):
-                found += connection.execute(self._starting, given | {"starts": starts}).all()
-        for part in parts((row.name_id for row in booked if not row.disjoint), _NAMES_AT_ONCE):
+        for part in parts((name for name, disjoint in booked if disjoint), _NAMES_AT_ONCE):
+            found += connection.execute(self.of_each(tuple(part)), given).all()
+        for part in parts((name for name, disjoint in booked if not disjoint), _NAMES_AT_ONCE):
             found += connection.execute(self._overlapping, given | {"names": part}).all()
         return found
 
+    def of_each(self, name_ids: tuple[int, ...]) -> sa.Select[Any]:
+        """The query a MariaDB is asked about names without overlaps, given ``tag`` and ``key``."""
+        return _latest_query(self._rows_of, name_ids)
 
-def _latest_starts(
-    connection: sa.Connection, tag_id: int, name_ids: Iterable[int], *, key: int
-) -> list[tuple[int, int]]:
-    """Name and start of the last link of each name that starts by then."""
+
+@lru_cache(_TAGS_KEPT)
+def _latest_query(rows_of: Callable[[sa.FromClause], sa.Select[Any]], name_ids: tuple[int, ...]) -> sa.Select[Any]:
     asked = " UNION ALL ".join(
-        f"SELECT {name:d}, MAX(start) FROM cdb_iovs WHERE tag_id={tag_id:d} AND name_id={name:d} AND start<={key:d}"  # noqa: S608 (numbers only)
+        f"SELECT {name:d} AS name_id, MAX(start) AS start FROM cdb_iovs"  # noqa: S608 (numbers only)
+        f" WHERE tag_id = :tag AND name_id = {name:d} AND start <= :key"
         for name in name_ids
     )
-    return [(name, start) for name, start in connection.exec_driver_sql(asked) if start is not None]
+    latest = sa.text(asked).columns(name_id=sa.Integer, start=sa.BigInteger).subquery("latest")
+    own = sa.and_(iovs.c.tag_id == _TAG, iovs.c.name_id == latest.c.name_id, iovs.c.start == latest.c.start)
+    return rows_of(latest.join(iovs, own)).where(_ENDS_LATER)
 
 
 def _valid_query(rows_of: Callable[[sa.FromClause], sa.Select[Any]]) -> sa.CompoundSelect[Any]:
@@ -70,24 +79,23 @@ def _valid_query(rows_of: Callable[[sa.FromClause], sa.Select[Any]]) -> sa.Compo
     Returns:
         The query, to be given ``tag``, the id of a tag, and ``key``, the number of a run.
     """
-    key: sa.BindParameter[int] = sa.bindparam("key", type_=sa.BigInteger)
-    tag: sa.BindParameter[int] = sa.bindparam("tag", type_=sa.Integer)
     earlier = iovs.alias("earlier")
     latest = (
         sa.select(earlier.c.id)
-        .where(earlier.c.tag_id == tag_names.c.tag_id, earlier.c.name_id == tag_names.c.name_id, earlier.c.start <= key)
+        .where(
+            earlier.c.tag_id == tag_names.c.tag_id, earlier.c.name_id == tag_names.c.name_id, earlier.c.start <= _KEY
+        )
         .order_by(earlier.c.start.desc())
         .limit(1)
         .correlate(tag_names)
         .scalar_subquery()
     )
-    overlapping = sa.select(tag_names.c.name_id).where(tag_names.c.tag_id == tag, tag_names.c.disjoint.is_(False))
-    ends_later = iovs.c.stop + 0 > key  # not by the index of ends, which would read all that the tag has from here on
+    overlapping = sa.select(tag_names.c.name_id).where(tag_names.c.tag_id == _TAG, tag_names.c.disjoint.is_(False))
     return sa.union_all(
         rows_of(tag_names.join(iovs, iovs.c.id == latest)).where(
-            tag_names.c.tag_id == tag, tag_names.c.disjoint.is_(True), ends_later
+            tag_names.c.tag_id == _TAG, tag_names.c.disjoint.is_(True), _ENDS_LATER
         ),
-        rows_of(iovs).where(iovs.c.tag_id == tag, iovs.c.name_id.in_(overlapping), iovs.c.start <= key, ends_later),
+        rows_of(iovs).where(iovs.c.tag_id == _TAG, iovs.c.name_id.in_(overlapping), iovs.c.start <= _KEY, _ENDS_LATER),
     )
 
 
