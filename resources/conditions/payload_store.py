@@ -20,7 +20,7 @@ from b2cal_core.errors import BackendError, DataError, IntegrityError
 
 _CHUNK = 1 << 20
 _OPEN_AT_ONCE = 100
-_SYNCS_AT_ONCE = 16
+_SYNCS_AT_ONCE = 8
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 

@@ -1,6 +1,7 @@
 """Rows of tags and payloads, inside a transaction somebody else holds."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -183,13 +184,15 @@ def _next_revisions(connection: sa.Connection, wanted: Sequence[str]) -> list[tu
     if unknown := sorted(set(wanted) - before.keys()):
         connection.execute(sa.insert(names), [{"name": name, "last_revision": 0} for name in unknown])
         before |= _last_revisions(connection, unknown)
-    last = {name: revision for name, (_, revision) in before.items()}
+    last, times = {name: revision for name, (_, revision) in before.items()}, Counter(wanted)
     taken = []
     for name in wanted:
         last[name] += 1
         taken.append((before[name][0], last[name]))
-    update = sa.update(names).where(names.c.id == sa.bindparam("which")).values(last_revision=sa.bindparam("last"))
-    connection.execute(update, [{"which": before[name][0], "last": last[name]} for name in sorted(last)])
+    for count in sorted(set(times.values())):
+        for part in parts(before[name][0] for name in times if times[name] == count):
+            update = sa.update(names).where(names.c.id.in_(part))
+            connection.execute(update.values(last_revision=names.c.last_revision + count))
     return taken
 
 

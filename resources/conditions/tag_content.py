@@ -94,13 +94,14 @@ def insert(connection: sa.Connection, tag_id: int, links: Iterable[TagIov], numb
 
 
 def shorten(connection: sa.Connection, ends: Mapping[int, IoV], number: int) -> None:
-    """Give links the ends of these IoVs."""
-    for part in parts(ends):
-        _keep_past(connection, part, number)
-    update = sa.update(iovs).where(iovs.c.id == sa.bindparam("link"))
-    rows = [{"link": link, "end": schema.edges(iov)[1], "line": number} for link, iov in ends.items()]
-    if rows:
-        connection.execute(update.values(stop=sa.bindparam("end"), added=sa.bindparam("line")), rows)
+    """Give links the ends of these IoVs; those of one end, as a rule all, in one statement."""
+    sharing: dict[int, list[int]] = {}
+    for link, iov in ends.items():
+        sharing.setdefault(schema.edges(iov)[1], []).append(link)
+    for end, links in sorted(sharing.items()):
+        for part in parts(links):
+            _keep_past(connection, part, number)
+            connection.execute(sa.update(iovs).where(iovs.c.id.in_(part)).values(stop=end, added=number))
 
 
 def _keep_past(connection: sa.Connection, ids: Sequence[int], number: int) -> None:
