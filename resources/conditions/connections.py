@@ -75,7 +75,8 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that sees one state of the database throughout."""
-        with self._translated(), self._engine.connect() as connection, connection.begin():
+        with self._translated(), self._engine.connect() as connection:
+            connection.begin()  # it ends as the connection is given back, which takes one message, not two
             yield connection
 
     @contextmanager
