@@ -18,7 +18,7 @@ from typing import IO, Any
 from starlette.types import ASGIApp
 
 from resources.conditions.server.app import create_app
-from resources.conditions.server.serving import serve, server_of
+from resources.conditions.server.serving import serve, server_of, without_delay
 from resources.conditions.server.tokens import issue
 
 START_SECONDS = 60.0
@@ -142,7 +142,7 @@ class ThreadedConditionsServer(_Served):
         **options: Any,
     ) -> None:
         self.secret = secrets.token_hex(32)
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listening = without_delay(socket.create_server(("127.0.0.1", 0), backlog=512))
         self.port = self._listening.getsockname()[1]
         self._server = server_of(wrap(create_app(directory, url=url, secret=self.secret, **options)))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listening]}, daemon=True)
