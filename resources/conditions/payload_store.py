@@ -8,6 +8,7 @@ import errno
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,8 @@ from b2cal_core.errors import BackendError, DataError, IntegrityError
 _CHUNK = 1 << 20
 _OPEN_AT_ONCE = 100
 _SYNCS_AT_ONCE = 8
+_INCOMING = ".incoming-"
+_ABANDONED_SECONDS = 24 * 3600
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -61,6 +64,7 @@ class PayloadStore:
         distinct = {content: file for file, content in contents.items()}
         missing = [file for content, file in distinct.items() if not self._is_intact(content)]
         with _disk_errors(self._directory):
+            self._remove_abandoned()
             self._write_all({file: contents[file] for file in missing})
         return contents
 
@@ -98,6 +102,13 @@ class PayloadStore:
         except OSError:
             return False  # absent, or unreadable and then to be written anew
 
+    def _remove_abandoned(self) -> None:
+        """Remove what writers that were killed left half written; nobody writes one file for a day."""
+        oldest = time.time() - _ABANDONED_SECONDS
+        for entry in os.scandir(self._directory):
+            if entry.name.startswith(_INCOMING) and entry.stat().st_mtime < oldest:
+                Path(entry.path).unlink(missing_ok=True)
+
     def _write_all(self, files: Mapping[Path, Content]) -> None:
         """Write, sync, then rename; each directory is synced once for all the files that came into it."""
         complete: dict[Path, Path] = {}
@@ -118,7 +129,7 @@ class PayloadStore:
 
     def _write(self, file: Path, content: Content, complete: dict[Path, Path], opened: ExitStack) -> int:
         """Write a copy, noted in ``complete`` with its final place; the descriptor stays open, to be synced."""
-        descriptor, name = tempfile.mkstemp(prefix=".incoming-", dir=self._directory)
+        descriptor, name = tempfile.mkstemp(prefix=_INCOMING, dir=self._directory)
         complete[Path(name)] = self.path(content.sha256)
         target = opened.enter_context(os.fdopen(descriptor, "wb"))
         self._on_step("write payload file")

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from b2cal_core.errors import CalibrationError, ConfigurationError, ConflictError, DataError, IntegrityError
+from b2cal_core.errors import CalibrationError, ConfigurationError, ConflictError, IntegrityError
 from b2cal_core.payloads import AuditEntry, Lease, Release
 from b2cal_core.plans import PlanDocument, PlanKind
 from b2cal_core.ports import ConditionsDB, SafeRunSource
-from b2cal_core.provenance import lacking
+from b2cal_core.provenance import require_complete
 from b2cal_core.publishing import TagIov
 from b2cal_core.ranges import IoV
 from resources.conditions.edit_planning import EditPlanner
@@ -81,7 +81,10 @@ class Publisher(UpdatePlanner, EditPlanner):
             self._require_readable(document)
             return self._apply_alone(document, release)
         self._refuse_changed_back(self._applied_document(document))
-        refuse_discrepancies(document, self.verify(document))
+        found = self.verify(document)
+        refuse_discrepancies(document, found)
+        if record.line(VERIFY) is None:  # the process that applied it ended before it could say so
+            self._note(document, VERIFY, release, visibility=found.visibility)
         links, names = self._conditions.list_iovs(document.target, document.touched), document.names
         return tuple(link for link in links if link.name in names)
 
@@ -142,7 +145,7 @@ class Publisher(UpdatePlanner, EditPlanner):
             self._refuse_final(target, document.undoes or "", first_run)
         elif document.predicted == document.fingerprint or self._conditions.fingerprint(target) != document.predicted:
             # Otherwise the change was made, and only its line in the log was lost; it must be completed.
-            links = self._conditions.list_iovs(target, IoV(*first_run.edge, -1, -1))
+            links = self._conditions.list_iovs(target, IoV.since(first_run))
             refuse_unsafe(target, first_run, self._safe_run(target, links))
 
     def _read_back(self, document: PlanDocument) -> Verification:
@@ -155,11 +158,7 @@ class Publisher(UpdatePlanner, EditPlanner):
         return found
 
     def _require_release(self, release: Release) -> None:
-        if release.missing:
-            raise ConfigurationError(
-                f"a plan is carried out with an author, an approver and a reason; {', '.join(release.missing)} is"
-                " missing. Nothing was changed"
-            )
+        release.require_complete()
         if self._four_eyes and _is_same(release.author, release.approver):
             raise ConfigurationError(
                 f"{release.author} cannot approve an own plan here; ask another person. Nothing was changed"
@@ -180,12 +179,7 @@ class Publisher(UpdatePlanner, EditPlanner):
         if document.kind is not PlanKind.running_update:
             return
         wanted = {(name, md5) for name, _, md5 in document.checksums}
-        if missing := lacking(wanted, self._conditions.provenance(wanted)):
-            listed = "; ".join(missing[:10]) + ("; …" if len(missing) > 10 else "")  # noqa: PLR2004 (a screenful)
-            raise DataError(
-                f"payloads are published with complete provenance only: {listed}. Record it with"
-                " `b2cal cdb provenance`; nothing was changed"
-            )
+        require_complete(wanted, self._conditions.provenance(wanted))
 
     def _require_readable(self, document: PlanDocument) -> None:
         """A payload whose file is lost or damaged must not become valid for anybody."""

@@ -1,5 +1,7 @@
 """Many payloads in one call: all or none, files before rows, and each content once."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,15 @@ def test_what_is_stored_belongs_to_the_database_alone(database: KeptDatabase, tm
     assert stored.stat().st_mode & 0o222 == 0
     file.unlink()
     assert stored.read_text() == "1"
+
+
+def test_what_a_killed_writer_left_half_written_is_removed_a_day_later(database: KeptDatabase, tmp_path: Path) -> None:
+    conditions = database.open()
+    kept = database.directory / "payloads"
+    old, fresh = kept / ".incoming-old", kept / ".incoming-fresh"
+    for file in (old, fresh):
+        file.write_text("half")
+    yesterday = time.time() - 25 * 3600
+    os.utime(old, (yesterday, yesterday))
+    conditions.put_payloads([("p", *written(tmp_path, "whole"))])
+    assert (old.exists(), fresh.exists()) == (False, True)
