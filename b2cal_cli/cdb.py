@@ -22,6 +22,7 @@ from b2cal_cli.cdb_answers import (
     link_fields,
     links_table,
     read_text,
+    registered_runs,
     run_of,
 )
 from b2cal_cli.output import AsJson, print_json, print_table, say, tell
@@ -208,7 +209,7 @@ def coverage(
         links = conditions_of(ctx).list_iovs(tag)
     after = applied(links, _plan_for(tag, plan).plan) if plan else links
     wanted = iov_of(within) or _span([*links, *after])
-    runs = _registered(ctx, wanted) if registered or picture else []
+    runs = registered_runs(ctx, wanted) if registered or picture else []
     found = coverage_of(after, wanted, runs=runs if registered else [])
     if picture is not None:
         _draw(picture, coverage_of(links, wanted, runs=runs) if plan else None, found, runs=runs, title=tag)
@@ -226,12 +227,6 @@ def _plan_for(tag: str, file: Path) -> "PlanDocument":
     if document.target != tag:
         raise WrongUsage(f"{file} is a plan for {document.target}, not for {tag}")
     return document
-
-
-def _registered(ctx: typer.Context, wanted: "IoV") -> "list[ExpRun]":
-    from resources.runs.embedded import EmbeddedRunRegistry
-
-    return [record.run for record in EmbeddedRunRegistry(home_of(ctx).registry_url).runs(wanted)]
 
 
 def _draw(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, overload
 
 import typer
 
@@ -88,14 +88,29 @@ def line_of(conditions: "ConditionsDB", as_of: str | None) -> int | None:
     return max((entry.id for entry in conditions.audit() if entry.when <= when), default=0)
 
 
-def iov_of(within: tuple[int, int, int, int] | None, default: "IoV | None" = None) -> "IoV | None":
+@overload
+def iov_of(within: tuple[int, int, int, int]) -> "IoV": ...
+
+
+@overload
+def iov_of(within: tuple[int, int, int, int] | None) -> "IoV | None": ...
+
+
+def iov_of(within: tuple[int, int, int, int] | None) -> "IoV | None":
     """The IoV of ``--within``; wrong usage when the numbers are none."""
     from b2cal_core.ranges import IoV
 
     try:
-        return default if within is None else IoV(*within)
+        return None if within is None else IoV(*within)
     except ValueError as error:
         raise WrongUsage(f"--within: {error}") from error
+
+
+def registered_runs(ctx: typer.Context, within: "IoV") -> "list[ExpRun]":
+    """The runs that the registry knows in an IoV."""
+    from resources.runs.embedded import EmbeddedRunRegistry
+
+    return [record.run for record in EmbeddedRunRegistry(home_of(ctx).registry_url).runs(within)]
 
 
 def run_of(run: tuple[int, int]) -> "ExpRun":

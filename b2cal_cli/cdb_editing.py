@@ -18,12 +18,13 @@ from b2cal_cli.cdb_answers import (
     link_fields,
     links_table,
     opened,
+    registered_runs,
     release_of,
     show_plan,
     write_plan,
 )
 from b2cal_cli.output import AsJson, print_json, say
-from b2cal_cli.session import WrongUsage, arguments, home_of
+from b2cal_cli.session import arguments
 
 if TYPE_CHECKING:
     from b2cal_core.plans import PlanDocument
@@ -75,12 +76,8 @@ def fill_gaps(
     as_json: AsJson = False,
 ) -> None:
     """Where an OPEN tag has a gap, make the payload before it valid up to the next one."""
-    from resources.runs.embedded import EmbeddedRunRegistry
-
     asked = iov_of(within)
-    if asked is None:
-        raise WrongUsage("name the runs with --within")
-    runs = [r.run for r in EmbeddedRunRegistry(home_of(ctx).registry_url).runs(asked)] if registered else None
+    runs = registered_runs(ctx, asked) if registered else None
     with arguments():
         conditions, publisher = opened(ctx, author)
         document = publisher.plan_gap_fill(tag, asked, names=name or None, runs=runs)
@@ -118,8 +115,6 @@ def copy_local(
 ) -> None:
     """Give an OPEN tag, for a bucket's runs only, what another tag has there; in other runs nothing changes."""
     asked = iov_of(within)
-    if asked is None:
-        raise WrongUsage("name the bucket's runs with --within")
     with arguments():
         conditions, publisher = opened(ctx, author)
         document = publisher.plan_local_copy(tag, source, within=asked, names=name or None)

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from b2cal_cli.cdb_answers import conditions_of, edges_text, show_plan
+from b2cal_cli.cdb_answers import conditions_of, edges_text, registered_runs, show_plan
 from b2cal_cli.cdb_publishing import PlanFile, read_plan
 from b2cal_cli.output import AsJson, print_json, print_table, say
-from b2cal_cli.session import arguments, home_of
+from b2cal_cli.session import arguments
 
 if TYPE_CHECKING:
     from b2cal_core.plans import PlanDocument
@@ -25,7 +25,9 @@ def review(ctx: typer.Context, plan_file: PlanFile, as_json: AsJson = False) -> 
     with arguments():
         conditions = conditions_of(ctx)
         current = conditions.fingerprint(document.target) == document.fingerprint
-        changes = _changes(conditions, document, _registered(ctx, document)) if current else ()
+        touched = document.touched
+        runs = registered_runs(ctx, touched) if touched else []
+        changes = _changes(conditions, document, runs) if current else ()
         keys = {(name, md5) for name, _, md5 in document.checksums}
         missing = lacking(keys, conditions.provenance(keys))
     if as_json:
@@ -54,13 +56,6 @@ def _changes(conditions: "ConditionsDB", document: "PlanDocument", runs: "Sequen
     keys = {(link.name, link.revision) for link in (*before, *after)}
     checksums = {key: payload.md5 for key, payload in conditions.payloads_of(keys).items()}
     return diff_tags(before, after, touched, checksums=checksums, runs=runs)
-
-
-def _registered(ctx: typer.Context, document: "PlanDocument") -> "list[ExpRun]":
-    from resources.runs.embedded import EmbeddedRunRegistry
-
-    touched = document.touched
-    return [] if touched is None else [r.run for r in EmbeddedRunRegistry(home_of(ctx).registry_url).runs(touched)]
 
 
 def _fields(change: "Change") -> dict[str, Any]:

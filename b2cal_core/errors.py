@@ -11,6 +11,8 @@
     - ``BackendError``: the platform acts: batch system, database, registry, disk
 """
 
+from collections.abc import Sequence
+
 from pydantic import ValidationError
 
 
@@ -55,6 +57,14 @@ class BackendError(CalibrationError):
     def __init__(self, message: str, *, transient: bool) -> None:
         super().__init__(message)
         self.transient = transient
+
+
+_SCREENFUL = 10
+
+
+def in_short(sentences: Sequence[str]) -> str:
+    """The sentences in one line, the first ten of them; more would hide what to do about them."""
+    return "; ".join(sentences[:_SCREENFUL]) + ("; …" if len(sentences) > _SCREENFUL else "")
 
 
 def reasons_of(error: ValidationError) -> str:

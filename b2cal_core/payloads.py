@@ -41,13 +41,13 @@ TRANSITIONS: Mapping[TagState, frozenset[TagState]] = MappingProxyType(
     }
 )
 
-_TAG_NAME = re.compile(r"[A-Za-z0-9+\-_:]+")
+_TAG_NAME = re.compile(r"[A-Za-z0-9+\-_:]{1,255}")
 
 
 def check_tag_name(name: str) -> str:
     """The name, when it is one a global tag may have; else ``ConfigurationError``."""
     if not _TAG_NAME.fullmatch(name):
-        msg = f"a global tag is named with letters, digits and + - _ : only, got {name!r}"
+        msg = f"a global tag is named with letters, digits and + - _ : only, 255 at most, got {name!r}"
         raise ConfigurationError(msg)
     return name
 
@@ -121,6 +121,14 @@ class Release:
     def missing(self) -> tuple[str, ...]:
         """Which of the three are blank."""
         return tuple(f.name for f in fields(self) if not getattr(self, f.name).strip())
+
+    def require_complete(self) -> None:
+        """Raise ``ConfigurationError`` when one of the three is blank."""
+        if self.missing:
+            raise ConfigurationError(
+                f"a plan is carried out with an author, an approver and a reason; {', '.join(self.missing)} is missing."
+                " Nothing was changed"
+            )
 
 
 @dataclass(frozen=True, slots=True)

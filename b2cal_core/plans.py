@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from b2cal_core.errors import ConfigurationError
+from b2cal_core.errors import ConfigurationError, ConflictError
 from b2cal_core.payloads import TagState
 from b2cal_core.publishing import Operation, TagIov, UpdateMode, UpdatePlan
 from b2cal_core.ranges import ExpRun, IoV
 
 _FORMAT = 2
 _SUMS = 2**256
+LATE_RUN = 2**31 - 2
+"""Stands for the last run of an experiment, which nobody knows; databases hold no larger number."""
 
 
 def fingerprint_of(state: TagState, iovs: Iterable[TagIov]) -> str:
@@ -34,6 +36,12 @@ def moved(fingerprint: str, *, added: Iterable[TagIov] = (), dropped: Iterable[T
     digits, _, state = fingerprint.partition("-")
     change = sum(map(_link_hash, added)) - sum(map(_link_hash, dropped))
     return _fingerprint(TagState(state), int(digits, 16) + change)
+
+
+def after(fingerprint: str, before: Iterable[TagIov], now: Iterable[TagIov]) -> str:
+    """The fingerprint of the tag once the links ``before``, all of some names and runs, have become those ``now``."""
+    old, new = ({link.bare for link in links} for links in (before, now))
+    return moved(fingerprint, added=new - old, dropped=old - new)
 
 
 def in_state(fingerprint: str, state: TagState) -> str:
@@ -114,7 +122,7 @@ class PlanDocument:
     @property
     def created(self) -> tuple[TagIov, ...]:
         """The links that are added."""
-        return tuple(TagIov(op.name, op.revision, op.iov) for op in self.plan.operations if op.kind == "create")
+        return tuple(operation.link for operation in self.plan.operations if operation.kind == "create")
 
     @property
     def names(self) -> frozenset[str]:
@@ -129,6 +137,23 @@ class PlanDocument:
         """
         starts = [op.iov.stop if op.kind == "close" else op.iov.start for op in self.plan.operations]
         return IoV(*min(starts), -1, -1) if starts else None
+
+    @property
+    def affected(self) -> IoV | None:
+        """The touched runs and the last one before them, in which links that end just there are found too."""
+        touched = self.touched
+        if touched is None or touched.start == (0, 0):
+            return touched
+        exp, run = touched.start
+        return IoV(exp, run - 1, -1, -1) if run > 0 else IoV(exp - 1, LATE_RUN, -1, -1)
+
+    def require_made_for(self, fingerprint: str) -> None:
+        """Raise ``ConflictError`` unless this is the fingerprint of the content that the plan was made from."""
+        if fingerprint != self.fingerprint:
+            raise ConflictError(
+                f"tag {self.target} was changed after the plan was made (fingerprint {fingerprint[:12]}, the plan is"
+                f" for {self.fingerprint[:12]}); nothing was changed. Make a new plan and have it approved"
+            )
 
     def to_json(self) -> str:
         """The document as text, the same for equal plans."""

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from b2cal_core.errors import ConfigurationError, reasons_of
+from b2cal_core.errors import ConfigurationError, DataError, in_short, reasons_of
 
 PayloadKey = tuple[str, str]
 """Name and MD5 of a payload: what identifies it across databases."""
@@ -59,6 +59,15 @@ class Provenance(BaseModel):
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise ConfigurationError(f"this is no provenance record: {reasons_of(error)}") from error
+
+
+def require_complete(wanted: Iterable[PayloadKey], known: Mapping[PayloadKey, Provenance]) -> None:
+    """Raise ``DataError`` when a payload that is to be published has no complete record."""
+    if missing := lacking(wanted, known):
+        raise DataError(
+            f"payloads are published with complete provenance only: {in_short(missing)}. Record it with"
+            " `b2cal cdb provenance`; nothing was changed"
+        )
 
 
 def lacking(wanted: Iterable[PayloadKey], known: Mapping[PayloadKey, Provenance]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from itertools import pairwise
 from typing import Literal
 
-from b2cal_core.errors import ConflictError
+from b2cal_core.errors import ConflictError, in_short
 from b2cal_core.ranges import Edge, ExpRun, IoV, IoVSet
 
 _EVERYTHING = IoV(0, 0, -1, -1)
@@ -30,6 +30,11 @@ class TagIov:
     revision: int
     iov: IoV
     id: int | None = None
+
+    @property
+    def bare(self) -> "TagIov":
+        """The link without the database's identity: equal to the same link in another tag or database."""
+        return TagIov(self.name, self.revision, self.iov)
 
 
 class UpdateMode(StrEnum):
@@ -55,6 +60,11 @@ class Operation:
     iov: IoV
     id: int | None = None
 
+    @property
+    def link(self) -> TagIov:
+        """What is created or dropped, or what a close leaves behind."""
+        return TagIov(self.name, self.revision, self.iov)
+
 
 @dataclass(frozen=True, slots=True)
 class UpdatePlan:
@@ -70,8 +80,7 @@ class UpdateRefused(ConflictError):  # noqa: N818 (named by the design)
         self.reasons = dict(reasons)
         self.details = tuple(details)
         counted = ", ".join(f"{reason}: {count}" for reason, count in self.reasons.items())
-        listed = "; ".join(self.details[:10]) + ("; …" if len(self.details) > 10 else "")  # noqa: PLR2004 (a screenful)
-        super().__init__(f"the update was refused ({counted}). {listed}".strip())
+        super().__init__(f"the update was refused ({counted}). {in_short(self.details)}".strip())
 
 
 @dataclass(slots=True)
@@ -255,9 +264,9 @@ def applied(before: Iterable[TagIov], plan: UpdatePlan) -> tuple[TagIov, ...]:
         for operation in plan.operations
         if operation.kind == "close"
     }
-    dropped = {(op.name, op.revision, op.iov) for op in plan.operations if op.kind == "drop"}
-    created = (TagIov(op.name, op.revision, op.iov) for op in plan.operations if op.kind == "create")
-    kept = (link for link in before if (link.name, link.revision, link.iov) not in dropped)
+    dropped = {operation.link for operation in plan.operations if operation.kind == "drop"}
+    created = (operation.link for operation in plan.operations if operation.kind == "create")
+    kept = (link for link in before if link.bare not in dropped)
     return tuple(sorted((*(_after_closing(link, closed) for link in kept), *created), key=_place))
 
 

@@ -41,7 +41,10 @@ class Rights:
 
     @classmethod
     def own(cls, user: str) -> Self:
-        """What every user may do: change the tags that begin with ``user_<name>_`` or ``temp_<name>_``."""
+        """What every user may do: change the tags that begin with ``user_<name>_`` or ``temp_<name>_``.
+
+        These are Belle II's rules, so user ``x`` may change the tags of ``x_y`` too: no ``_`` in names, then.
+        """
         return cls(user, admin=(rf"(user|temp)_{re.escape(user)}_.*",))
 
     def may_administer(self, tag: str) -> bool:

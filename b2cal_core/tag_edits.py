@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
-from b2cal_core.errors import ConfigurationError, ConflictError
+from b2cal_core.errors import ConfigurationError, ConflictError, in_short
 from b2cal_core.publishing import Operation, TagIov, UpdatePlan, merge_tags
 from b2cal_core.ranges import Edge, ExpRun, IoV, IoVSet
 
@@ -114,7 +114,7 @@ def merge_into(
     Source: Belle II conditions database tools, merge of global tags.
     """
     present = list(target)
-    known = {_bare(link) for link in present}
+    known = {link.bare for link in present}
     added = [link for link in merge_tags(sources, within) if link not in known]
     if trimmed := set(merge_tags([added])) - set(merge_tags([present, added])):
         _refuse_clashes(present, trimmed)
@@ -125,8 +125,9 @@ def _refuse_clashes(present: Iterable[TagIov], wanted: Iterable[TagIov]) -> NoRe
     groups = _chosen(present, None)
     pairs = ((new, old) for new in _in_order(wanted) for old in groups.get(new.name, ()))
     clashes = [f"{old.name} revision {old.revision} in {both}" for new, old in pairs if (both := old.iov & new.iov)]
-    listed = "; ".join(clashes[:10]) + ("; …" if len(clashes) > 10 else "")  # noqa: PLR2004 (a screenful)
-    raise ConflictError(f"the tag to be filled has {listed} already; merge into an empty tag. Nothing was changed")
+    raise ConflictError(
+        f"the tag to be filled has {in_short(clashes)} already; merge into an empty tag. Nothing was changed"
+    )
 
 
 def _matters(gap: IoV, taken: Sequence[ExpRun] | None) -> bool:
@@ -160,14 +161,10 @@ def _without(links: Iterable[TagIov], cut: IoV) -> list[TagIov]:
     return [TagIov(link.name, link.revision, iov) for link in links for iov in link.iov - cut]
 
 
-def _bare(link: TagIov) -> TagIov:
-    return TagIov(link.name, link.revision, link.iov)
-
-
 def _swapped(dropped: Iterable[TagIov], added: Iterable[TagIov]) -> UpdatePlan:
     """Links are dropped and others created, by name and start; what would come back as it was is left."""
-    ids: Mapping[TagIov, int | None] = {_bare(link): link.id for link in dropped}
-    created = {_bare(link) for link in added}
+    ids: Mapping[TagIov, int | None] = {link.bare: link.id for link in dropped}
+    created = {link.bare for link in added}
     dropping = (Operation("drop", *_row(link), id=ids[link]) for link in _in_order(ids.keys() - created))
     creating = (Operation("create", *_row(link)) for link in _in_order(created - ids.keys()))
     return UpdatePlan((*dropping, *creating))

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from b2cal_core.errors import ConflictError
 from b2cal_core.payloads import AuditEntry, Lease, Release, chained_hash
-from b2cal_core.provenance import PayloadKey, Provenance, lacking
+from b2cal_core.provenance import PayloadKey, Provenance
 from resources.conditions.connections import Database
 from resources.conditions.schema import audit, head, leases, provenance
 from resources.conditions.schema import records as record_texts
@@ -225,12 +225,6 @@ def find_provenance(connection: sa.Connection, wanted: Iterable[PayloadKey]) -> 
         records = {hash_: Provenance.from_json(record) for hash_, record in connection.execute(texts)}
         found |= {key: records[hash_] for key, hash_ in latest.items()}
     return found
-
-
-def lacking_provenance(connection: sa.Connection, wanted: Iterable[PayloadKey]) -> tuple[str, ...]:
-    """What the records of payloads lack, in sentences."""
-    keys = frozenset(wanted)
-    return lacking(keys, find_provenance(connection, keys))
 
 
 # Leases

@@ -3,11 +3,22 @@
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 
-from b2cal_core.payloads import AuditEntry, Lease, Release
+from b2cal_core.errors import ConfigurationError
+from b2cal_core.payloads import AuditEntry, Lease, Release, TagState
 from b2cal_core.ports import ConditionsDB
 from b2cal_core.provenance import PayloadKey, Provenance
 from b2cal_core.rights import Rights
 from resources.conditions.book import Book
+
+SERVED = frozenset(TagState) - {TagState.INVALID}
+"""States in which a tag may be read; OPEN is among them because calibrations read what is staged for their bucket."""
+
+
+def check_served(states: frozenset[TagState]) -> frozenset[TagState]:
+    """The states, when INVALID is not among them; else ``ConfigurationError``."""
+    if TagState.INVALID in states:
+        raise ConfigurationError("a tag that is INVALID is never served; leave INVALID out of the served states")
+    return states
 
 
 class BookedConditionsDB(ConditionsDB):

@@ -4,6 +4,7 @@ Every change is one transaction, written to the audit log with it. Payload files
 that name them, so that a link always leads to content; a file that was never linked costs disk space and nothing else.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,13 +33,11 @@ from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.rights import Rights
 from resources.conditions import book, latest_links, records, schema, tag_content
 from resources.conditions.book import Book, Signature, utc_now
-from resources.conditions.booked import BookedConditionsDB
+from resources.conditions.booked import SERVED, BookedConditionsDB, check_served
 from resources.conditions.connections import Database
 from resources.conditions.export import write_storage
 from resources.conditions.payload_store import PayloadStore
 from resources.conditions.running_updates import PlanWork
-
-_SERVED = frozenset(TagState) - {TagState.INVALID}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +73,11 @@ class EmbeddedConditionsDB(BookedConditionsDB):
         rights: Rights | None = None,
         url: str | sa.URL | None = None,
         pooled: bool = True,
-        served: frozenset[TagState] = _SERVED,
+        served: frozenset[TagState] = SERVED,
         clock: Callable[[], datetime] = utc_now,
         on_step: Callable[[str], None] = lambda _step: None,
     ) -> None:
-        if TagState.INVALID in served:
-            raise ConfigurationError("a tag that is INVALID is never served; leave INVALID out of the served states")
-        self._served, self._clock, self._on_step = served, clock, on_step
+        self._served, self._clock, self._on_step = check_served(served), clock, on_step
         self._rights = rights or Rights.everything("b2cal")
         self._store = PayloadStore(directory / "payloads", on_step)
         address = database_address(directory, url)
@@ -89,9 +86,8 @@ class EmbeddedConditionsDB(BookedConditionsDB):
 
     def seen_by(self, rights: Rights) -> "EmbeddedConditionsDB":
         """The same database in the hands of another user; connections are shared."""
-        view = object.__new__(type(self))
-        view.__dict__.update(self.__dict__)
-        view._rights, view._book = rights, Book(self._database, author=rights.user, clock=self._clock)
+        view = copy.copy(self)
+        view.__dict__.update(_rights=rights, _book=Book(self._database, author=rights.user, clock=self._clock))
         return view
 
     @property
@@ -253,7 +249,7 @@ class EmbeddedConditionsDB(BookedConditionsDB):
             tag_content.require_payloads(change.connection, iovs)
             names = frozenset(link.name for link in iovs)
             present = tag_content.content(change.connection, change.tag_id, of=names)
-            wanted = {tag_content.bare(link) for link in (*present, *iovs)}
+            wanted = {link.bare for link in (*present, *iovs)}
             if not allow_overlaps:
                 tag_content.refuse_overlaps(tag, wanted)
             after = self._edit(change, "add_iovs", present=present, wanted=wanted)
@@ -295,11 +291,7 @@ class EmbeddedConditionsDB(BookedConditionsDB):
 
     def apply(self, document: PlanDocument, release: Release, *, lease: Lease | None = None) -> tuple[TagIov, ...]:
         """Carry the plan out in one transaction, read back before it is committed."""
-        if release.missing:
-            raise ConfigurationError(
-                f"a plan is carried out with an author, an approver and a reason; {', '.join(release.missing)} is"
-                " missing. Nothing was changed"
-            )
+        release.require_complete()
         self._rights.require_administer(document.target, "publish into")
         with self._changing(document.target, lease) as change:
             work = PlanWork(document, release, replace(change.signature, author=release.author), self._on_step)
@@ -338,8 +330,8 @@ class EmbeddedConditionsDB(BookedConditionsDB):
     ) -> tuple[TagIov, ...]:
         """Bring the links from ``present``, all of some names, to ``wanted``, with as few changes as possible."""
         connection, tag_id = change.connection, change.tag_id
-        dropped = [link for link in present if tag_content.bare(link) not in wanted]
-        added = sorted(wanted - {tag_content.bare(link) for link in present}, key=lambda link: (link.name, link.iov))
+        dropped = [link for link in present if link.bare not in wanted]
+        added = sorted(wanted - {link.bare for link in present}, key=lambda link: (link.name, link.iov))
         if not dropped and not added:
             return tuple(present)
         tag_content.drop(connection, (link.id for link in dropped if link.id is not None), change.number)

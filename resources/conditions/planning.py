@@ -6,7 +6,7 @@ from itertools import count
 
 from b2cal_core.errors import ConfigurationError, ConflictError, DataError
 from b2cal_core.first_safe_run import first_safe_run
-from b2cal_core.plans import PlanDocument, PlanKind, SafeRun, moved
+from b2cal_core.plans import PlanDocument, PlanKind, SafeRun, after
 from b2cal_core.ports import ConditionsDB, SafeRunSource
 from b2cal_core.publishing import TagIov, UpdatePlan, applied
 from b2cal_core.ranges import ExpRun
@@ -94,13 +94,12 @@ class Planner:
         sources: Sequence[TagReading] = (),
     ) -> PlanDocument:
         """A plan with what it predicts and the checksums of what it adds."""
-        old, new = (set(map(_bare, links)) for links in (reading.links, applied(reading.links, plan)))
         document = PlanDocument(
             kind,
             reading.tag.name,
             tuple(source.mark for source in sources),
             fingerprint=reading.fingerprint,
-            predicted=moved(reading.fingerprint, added=new - old, dropped=old - new),
+            predicted=after(reading.fingerprint, reading.links, applied(reading.links, plan)),
             plan=plan,
             purpose=purpose,
         )
@@ -135,7 +134,3 @@ def refuse_unsafe(target: str, first_run: ExpRun, safe: SafeRun) -> None:
             f"constants of {target} cannot change from {first_run} on: {safe.reason}. The first safe run is {safe.run};"
             " publish from there on, or into another tag. Nothing was changed"
         )
-
-
-def _bare(link: TagIov) -> TagIov:
-    return TagIov(link.name, link.revision, link.iov)

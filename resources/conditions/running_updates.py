@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from b2cal_core import plans
 from b2cal_core.errors import ConflictError, DataError
 from b2cal_core.payloads import GlobalTag, Payload, Release, TagState
-from b2cal_core.plans import PlanDocument, PlanKind, moved
+from b2cal_core.plans import PlanDocument, PlanKind
+from b2cal_core.provenance import require_complete
 from b2cal_core.publishing import Operation, TagIov, applied
-from b2cal_core.ranges import IoV
-from resources.conditions import book, records, schema, tag_content
+from resources.conditions import book, records, tag_content
 from resources.conditions.book import Signature
 
 _STATES: Mapping[PlanKind, TagState] = {
@@ -107,7 +108,7 @@ class PlanWork:
         """Change the tag, read it back and write the audit log; returns the links of the touched names and runs."""
         document = self.document
         records.require_state(tag, _STATES[document.kind], f"for a plan of kind {document.kind}")
-        self._require_fingerprint(records.fingerprint(connection, tag_id))
+        document.require_made_for(records.fingerprint(connection, tag_id))
         before = self.affected(connection, tag_id)
         self._check(connection, before)
         predicted = applied(before, document.plan)
@@ -121,15 +122,8 @@ class PlanWork:
     def affected(self, connection: sa.Connection, tag_id: int) -> tuple[TagIov, ...]:
         """What the tag has of the touched names: all of it for an edit, else from the first touched run on."""
         document = self.document
-        within = None if document.kind is PlanKind.edit else _from_before(document.touched)
+        within = None if document.kind is PlanKind.edit else document.affected
         return tag_content.content(connection, tag_id, within, of=document.names)
-
-    def _require_fingerprint(self, found: str) -> None:
-        if found != self.document.fingerprint:
-            raise ConflictError(
-                f"tag {self.document.target} was changed after the plan was made (fingerprint {found[:12]}, the plan is"
-                f" for {self.document.fingerprint[:12]}); nothing was changed. Make a new plan and have it approved"
-            )
 
     def _check(self, connection: sa.Connection, before: Sequence[TagIov]) -> None:
         document = self.document
@@ -137,24 +131,17 @@ class PlanWork:
         require_created_payloads(document, known)
         if document.kind is PlanKind.running_update:
             require_append_only(document, before)
-            self._require_provenance(connection, known.values())
+            keys = {(payload.name, payload.md5) for payload in known.values()}
+            require_complete(keys, book.find_provenance(connection, keys))
         else:
             self._require_links(before)
             tag_content.refuse_overlaps(document.target, applied(before, document.plan))
 
-    def _require_provenance(self, connection: sa.Connection, payloads: Iterable[Payload]) -> None:
-        missing = book.lacking_provenance(connection, {(payload.name, payload.md5) for payload in payloads})
-        if missing:
-            raise DataError(
-                f"payloads are published with complete provenance only: {'; '.join(missing)}. Record it with"
-                " `b2cal cdb provenance`; nothing was changed"
-            )
-
     def _require_links(self, before: Sequence[TagIov]) -> None:
         """Whatever is closed or dropped must be there just so."""
-        present = {(link.name, link.revision, link.iov) for link in before}
+        present = {link.bare for link in before}
         for operation in self.document.plan.operations:
-            if operation.kind == "drop" and (operation.name, operation.revision, operation.iov) not in present:
+            if operation.kind == "drop" and operation.link not in present:
                 raise ConflictError(
                     f"tag {self.document.target} does not have {operation.name} revision {operation.revision} in"
                     f" {operation.iov}, which the plan drops; nothing was changed. Make a new plan"
@@ -164,8 +151,8 @@ class PlanWork:
 
     def _write(self, connection: sa.Connection, tag_id: int, *, before: Sequence[TagIov], number: int) -> None:
         operations = self.document.plan.operations
-        ids = {tag_content.bare(link): link.id for link in before}
-        dropped = [TagIov(op.name, op.revision, op.iov) for op in operations if op.kind == "drop"]
+        ids = {link.bare: link.id for link in before}
+        dropped = [operation.link for operation in operations if operation.kind == "drop"]
         tag_content.drop(connection, [id_ for link in dropped if (id_ := ids[link]) is not None], number)
         self.on_step("links dropped")
         closing = [(closed_link(op, before), op.iov) for op in operations if op.kind == "close"]
@@ -179,8 +166,7 @@ class PlanWork:
         self, connection: sa.Connection, tag_id: int, *, before: Sequence[TagIov], after: Sequence[TagIov]
     ) -> None:
         document = self.document
-        old, new = set(map(tag_content.bare, before)), set(map(tag_content.bare, after))
-        fingerprint = moved(document.fingerprint, added=new - old, dropped=old - new)
+        fingerprint = plans.after(document.fingerprint, before, after)
         if document.predicted != fingerprint:
             raise ConflictError(
                 f"the plan for {document.target} predicts the content {document.predicted[:12]}, its operations make"
@@ -206,13 +192,3 @@ class PlanWork:
 def plan_detail(document: PlanDocument) -> dict[str, object]:
     """What the audit log says of a plan: the whole of it, so that it can be taken back or made up for later."""
     return {"before": document.fingerprint, "after": document.predicted, "document": document.to_json()}
-
-
-def _from_before(touched: IoV | None) -> IoV | None:
-    """The touched runs and the one before them, so that the links that end just there are read back too."""
-    if touched is None:
-        return None
-    exp, run = touched.start
-    if run > 0:
-        return IoV(exp, run - 1, -1, -1)
-    return touched if exp == 0 else IoV(exp - 1, schema.LARGEST, -1, -1)

@@ -18,6 +18,7 @@ from b2cal_core.errors import (
     ConflictError,
     DataError,
     IntegrityError,
+    in_short,
 )
 from b2cal_core.payloads import TRANSITIONS, GlobalTag, Payload, TagState, check_tag_name
 from b2cal_core.ports import ConditionsDB
@@ -118,7 +119,7 @@ def _refuse_overlaps(contents: Iterable[TagContent], overlaps: Overlaps) -> None
     ]
     if not found:
         return
-    listed = "; ".join(found[:10]) + ("; …" if len(found) > 10 else "")  # noqa: PLR2004 (a screenful)
+    listed = in_short(found)
     if overlaps is Overlaps.keep:
         raise ConfigurationError(f"this database does not keep overlaps ({listed}); settle them. Nothing was imported")
     raise DataError(f"two payloads in one run: {listed}; import with overlaps settled or kept. Nothing was imported")
@@ -183,8 +184,7 @@ def _found_files(
             failures.append(error)
     if failures:
         kind = IntegrityError if any(isinstance(error, IntegrityError) for error in failures) else DataError
-        listed = "; ".join(map(str, failures[:10])) + ("; …" if len(failures) > 10 else "")  # noqa: PLR2004 (a screenful)
-        raise kind(f"{listed}. Nothing was imported")
+        raise kind(f"{in_short(list(map(str, failures)))}. Nothing was imported")
     return found
 
 

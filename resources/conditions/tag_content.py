@@ -178,11 +178,6 @@ def refuse_overlaps(tag: str, links: Iterable[TagIov]) -> None:
         )
 
 
-def bare(link: TagIov) -> TagIov:
-    """The link without the database's id."""
-    return TagIov(link.name, link.revision, link.iov)
-
-
 def rows(links: Iterable[TagIov]) -> list[list[Any]]:
     """Links as JSON, for the audit log."""
     return [[link.name, link.revision, *link.iov] for link in links]
@@ -190,7 +185,7 @@ def rows(links: Iterable[TagIov]) -> list[list[Any]]:
 
 def require_equal(tag: str, found: Iterable[TagIov], wanted: Iterable[TagIov]) -> None:
     """Raise ``BackendError`` when what was read back is not what was to be written."""
-    have, want = set(map(bare, found)), set(map(bare, wanted))
+    have, want = {link.bare for link in found}, {link.bare for link in wanted}
     if have != want:
         odd = sorted(f"{link.name} revision {link.revision} in {link.iov}" for link in have ^ want)
         raise BackendError(

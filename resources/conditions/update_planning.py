@@ -67,7 +67,7 @@ class UpdatePlanner(Planner):
             reading.require(TagState.OPEN, "taking back an edit")
             return self._taken_back(document, reading, PlanKind.edit)
         self._require_way_back(document)
-        reading = read_tag(self._conditions, document.target, _from_before(document.touched))
+        reading = read_tag(self._conditions, document.target, document.affected)
         return self._taken_back(document, reading, PlanKind.rollback)
 
     def _require_way_back(self, document: PlanDocument) -> None:
@@ -117,11 +117,6 @@ class UpdatePlanner(Planner):
         return self._fresh(replace(planned, first_run=first, mode=UpdateMode.allow_closed, safe_run=safe))
 
     def _running(self, target: str, first_run: ExpRun) -> TagReading:
-        reading = read_tag(self._conditions, target, IoV(*first_run.edge, -1, -1))
+        reading = read_tag(self._conditions, target, IoV.since(first_run))
         reading.require(TagState.RUNNING, "a running update")
         return reading
-
-
-def _from_before(touched: IoV | None) -> IoV | None:
-    """The touched runs with all those before, where links that were closed just there may end."""
-    return None if touched is None else IoV(max(touched.exp_low - 1, 0), 0, -1, -1)

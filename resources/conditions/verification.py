@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from b2cal_core.errors import DataError, IntegrityError
+from b2cal_core.errors import DataError, IntegrityError, in_short
 from b2cal_core.payloads import Payload
 from b2cal_core.plans import PlanDocument, PlanKind
 from b2cal_core.ports import ConditionsDB
@@ -81,11 +81,9 @@ class _ReadBack:
 
     def _links(self, as_of: int | None) -> tuple[TagIov, ...]:
         """What the target has of the touched names from just before the first touched run on."""
-        touched, names = self.document.touched, self.document.names
-        if touched is None:
+        within, names = self.document.affected, self.document.names
+        if within is None:
             return ()
-        before = _before(touched.start)
-        within = touched if before is None else IoV(*before, -1, -1)
         links = self.conditions.list_iovs(self.document.target, within, as_of=as_of)
         return tuple(link for link in links if link.name in names)
 
@@ -197,8 +195,7 @@ def _said(revision: int | None) -> str:
 def refuse_discrepancies(document: PlanDocument, found: Verification) -> None:
     """Raise ``IntegrityError`` when the tag does not hold what the plan says."""
     if found.discrepancies:
-        listed = "; ".join(found.discrepancies[:10])
         raise IntegrityError(
-            f"tag {document.target} is not what plan {document.hash[:12]} says: {listed}. The administrator must look;"
-            " `b2cal cdb verify` asks again"
+            f"tag {document.target} is not what plan {document.hash[:12]} says: {in_short(found.discrepancies)}. The"
+            " administrator must look; `b2cal cdb verify` asks again"
         )

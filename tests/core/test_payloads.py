@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from b2cal_core.errors import ConfigurationError
 from b2cal_core.payloads import AuditEntry, Release, broken_link, chained_hash
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -80,3 +81,8 @@ def test_neighbouring_fields_cannot_be_mistaken_for_each_other() -> None:
 )
 def test_a_release_says_which_of_its_fields_are_blank(release: Release, missing: tuple[str, ...]) -> None:
     assert release.missing == missing
+    if not missing:
+        release.require_complete()
+        return
+    with pytest.raises(ConfigurationError, match=f"{', '.join(missing)} is missing. Nothing was changed"):
+        release.require_complete()

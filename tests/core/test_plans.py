@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2cal_core.errors import ConfigurationError
+from b2cal_core.errors import ConfigurationError, ConflictError, in_short
 from b2cal_core.payloads import TagState
-from b2cal_core.plans import PlanDocument, PlanKind, SafeRun, fingerprint_of, in_state, moved
+from b2cal_core.plans import LATE_RUN, PlanDocument, PlanKind, SafeRun, after, fingerprint_of, in_state, moved
 from b2cal_core.publishing import Operation, TagIov, UpdateMode, UpdatePlan
 from b2cal_core.ranges import ExpRun, IoV
 
@@ -133,6 +133,31 @@ def test_a_plan_touches_the_runs_from_the_first_that_changes() -> None:
     assert NOTHING.touched is None
 
 
+@pytest.mark.parametrize(
+    ("start", "affected"),
+    [
+        ((1, 2), IoV(1, 1, -1, -1)),
+        ((1, 0), IoV(0, LATE_RUN, -1, -1)),  # the last run of the experiment before, whichever it was
+        ((0, 0), IoV(0, 0, -1, -1)),
+    ],
+)
+def test_a_plan_affects_the_run_before_those_it_touches_too(start: tuple[int, int], affected: IoV) -> None:
+    opening = replace(DOCUMENT, plan=UpdatePlan((Operation("create", "p", 2, IoV(*start, -1, -1)),)))
+    assert opening.affected == affected
+    assert NOTHING.affected is None
+
+
+def test_a_plan_is_refused_for_any_other_content_than_it_was_made_for() -> None:
+    DOCUMENT.require_made_for("f" * 64)
+    with pytest.raises(ConflictError, match=r"online was changed .*fingerprint 0{12}, .*for f{12}.* Make a new plan"):
+        DOCUMENT.require_made_for("0" * 64)
+
+
+@pytest.mark.parametrize(("count", "end"), [(1, "1"), (10, "; 10"), (11, "; 10; …")])
+def test_a_long_list_of_sentences_is_cut(count: int, end: str) -> None:
+    assert in_short([str(number) for number in range(1, count + 1)]).endswith(end)
+
+
 def test_a_fingerprint_knows_state_and_content_but_neither_order_nor_ids() -> None:
     pair = [TagIov("p", 1, IoV(0, 0, 0, 5), id=1), TagIov("q", 1, IoV(0, 0, 0, 5), id=2)]
     same = fingerprint_of(TagState.OPEN, pair)
@@ -142,15 +167,16 @@ def test_a_fingerprint_knows_state_and_content_but_neither_order_nor_ids() -> No
     assert fingerprint_of(TagState.OPEN, [pair[0], replace(pair[1], revision=2)]) != same
 
 
-@given(before=contents, after=contents, state=st.sampled_from(TagState))
+@given(before=contents, now=contents, state=st.sampled_from(TagState))
 def test_a_fingerprint_that_was_moved_is_that_of_the_new_content(
-    before: set[TagIov], after: set[TagIov], state: TagState
+    before: set[TagIov], now: set[TagIov], state: TagState
 ) -> None:
-    old, new = fingerprint_of(state, before), fingerprint_of(state, after)
-    assert moved(old, added=after - before, dropped=before - after) == new
-    assert (old == new) is (before == after)
+    old, new = fingerprint_of(state, before), fingerprint_of(state, now)
+    assert moved(old, added=now - before, dropped=before - now) == new
+    assert (old == new) is (before == now)
+    assert after(old, [replace(link, id=1) for link in before], now) == new
     assert moved(old) == old
-    assert moved(moved(old, added=after), dropped=after) == old
+    assert moved(moved(old, added=now), dropped=now) == old
 
 
 @given(content=contents, before=st.sampled_from(TagState), after=st.sampled_from(TagState))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2cal_core.errors import ConfigurationError
-from b2cal_core.provenance import Provenance, lacking
+from b2cal_core.errors import ConfigurationError, DataError
+from b2cal_core.provenance import Provenance, lacking, require_complete
 
 COMPLETE = Provenance(
     code="release-09, caf_p.py 1a2b3c",
@@ -98,3 +98,9 @@ def test_a_payload_lacks_its_record_or_what_the_record_lacks() -> None:
         f"a (MD5 {'b' * 32}) has no record",
         f"the record of p (MD5 {'a' * 32}) lacks code, runs",
     )
+
+
+def test_payloads_with_complete_records_may_be_published_and_others_may_not() -> None:
+    require_complete([KEY], {KEY: COMPLETE})
+    with pytest.raises(DataError, match=r"complete provenance only: p \(MD5 a+\) has no record\. .*`b2cal cdb"):
+        require_complete([KEY], {})

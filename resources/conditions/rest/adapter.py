@@ -28,7 +28,7 @@ from b2cal_core.publishing import TagIov, merge_tags
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.rights import Rights
 from resources.conditions.book import Book
-from resources.conditions.booked import BookedConditionsDB
+from resources.conditions.booked import SERVED, BookedConditionsDB, check_served
 from resources.conditions.embedded import only_wanted, refuse_strangers
 from resources.conditions.export import write_storage
 from resources.conditions.payload_store import content_of
@@ -43,8 +43,6 @@ from resources.conditions.rest.shapes import LinkRecord, PayloadRecord, TagRecor
 from resources.conditions.rest.tokens import TokenFile
 from resources.conditions.rest.transport import Transport
 from resources.conditions.tag_content import refuse_overlaps
-
-_SERVED = frozenset(TagState) - {TagState.INVALID}
 
 
 class RestConditionsDB(BookedConditionsDB):
@@ -73,11 +71,10 @@ class RestConditionsDB(BookedConditionsDB):
         certificates: Path | None = None,
         timeout: tuple[float, float] = (10.0, 120.0),
         patience: Patience | None = None,
-        served: frozenset[TagState] = _SERVED,
+        served: frozenset[TagState] = SERVED,
         cache_delay: float = 0.0,
     ) -> None:
-        if TagState.INVALID in served:
-            raise ConfigurationError("a tag that is INVALID is never served; leave INVALID out of the served states")
+        self._served = check_served(served)
         patience = patience or Patience()
         transport = Transport(
             server,
@@ -88,7 +85,7 @@ class RestConditionsDB(BookedConditionsDB):
             patience=patience,
             certificates=certificates,
         )
-        self._calls, self._book, self._served, self._cache_delay = Calls(transport), book, served, cache_delay
+        self._calls, self._book, self._cache_delay = Calls(transport), book, cache_delay
         self._files = PayloadCache(cache, transport)
         journal = Journal(book, user=user)
         self._connection = Connection(self._calls, journal, patience, token=token, user=user, locks=cache / "locks")
@@ -285,11 +282,7 @@ class RestConditionsDB(BookedConditionsDB):
 
 
 def _check_plan(document: PlanDocument, release: Release) -> None:
-    if release.missing:
-        raise ConfigurationError(
-            f"a plan is carried out with an author, an approver and a reason; {', '.join(release.missing)} is missing."
-            " Nothing was changed"
-        )
+    release.require_complete()
     if document.kind is PlanKind.rollback:
         raise ConfigurationError(
             f"a Belle II server cannot take back what was published into {document.target}; make a compensating update"

@@ -14,13 +14,13 @@ from b2cal_core.errors import BackendError, ConflictError, DataError, RightsErro
 from b2cal_core.payloads import LocalPayload, Release, TagState
 from b2cal_core.plans import PlanDocument, fingerprint_of
 from b2cal_core.publishing import Operation, TagIov, applied
-from b2cal_core.ranges import IoV
+from b2cal_core.ranges import ExpRun, IoV
 from resources.conditions.rest import uploads
 from resources.conditions.rest.connection import Connection
 from resources.conditions.rest.replies import OutcomeUnknown
 from resources.conditions.rest.shapes import LinkRecord, TagRecord
 from resources.conditions.running_updates import plan_detail, require_created_payloads
-from resources.conditions.tag_content import bare, refuse_overlaps, rows
+from resources.conditions.tag_content import refuse_overlaps, rows
 
 _ORDER = {"drop": 0, "close": 1, "create": 2}
 
@@ -74,8 +74,8 @@ def add(connection: Connection, tag: str, iovs: Sequence[TagIov]) -> tuple[TagIo
     require_open(record)
     ids = payload_ids(connection, {(link.name, link.revision) for link in iovs})
     before = _named(connection.links(tag), names)
-    present = {bare(one.link) for one in before}
-    wanted = present | {bare(link) for link in iovs}
+    present = {one.link.bare for one in before}
+    wanted = present | {link.bare for link in iovs}
     refuse_overlaps(tag, wanted)
     ids |= {(one.link.name, one.link.revision): one.payload.id for one in before}
     fresh = bool(differences(before, wanted))
@@ -118,13 +118,10 @@ def remaining(document: PlanDocument, links: Sequence[LinkRecord]) -> list[Opera
     now, operations = _counted(links), document.plan.operations
     before = _before(document, now)
     if _fingerprint(before) != document.fingerprint:
-        raise ConflictError(
-            f"tag {document.target} was changed after the plan was made (fingerprint {_fingerprint(now)[:12]}, the plan"
-            f" is for {document.fingerprint[:12]}); make a new plan and have it approved"
-        )
+        document.require_made_for(_fingerprint(now))
     if before != now:
         operations = tuple(operation for operation in operations if not _is_done(operation, now))
-    ids = {bare(one.link): one.link.id for one in links}
+    ids = {one.link.bare: one.link.id for one in links}
     return _in_order(replace(operation, id=ids.get(_target(operation))) for operation in operations)
 
 
@@ -133,8 +130,8 @@ def differences(present: Sequence[LinkRecord], wanted: Collection[TagIov]) -> li
     kept: set[TagIov] = set()
     found: list[Operation] = []
     for link in (one.link for one in present):
-        if bare(link) in wanted and bare(link) not in kept:
-            kept.add(bare(link))
+        if link.bare in wanted and link.bare not in kept:
+            kept.add(link.bare)
         else:
             found.append(Operation("drop", link.name, link.revision, iov=link.iov, id=link.id))
     found += [Operation("create", link.name, link.revision, iov=link.iov) for link in wanted if link not in kept]
@@ -224,7 +221,7 @@ def _before(document: PlanDocument, now: Counter[TagIov]) -> Counter[TagIov]:
         if not _is_done(operation, now):
             continue
         if operation.kind != "drop":
-            before[_result(operation)] -= 1
+            before[operation.link] -= 1
         if operation.kind != "create":
             before[_target(operation)] += 1
     return +before
@@ -235,25 +232,21 @@ def _fingerprint(links: Counter[TagIov]) -> str:
 
 
 def _counted(links: Iterable[LinkRecord]) -> Counter[TagIov]:
-    return Counter(bare(one.link) for one in links)
+    return Counter(one.link.bare for one in links)
 
 
 def _is_done(operation: Operation, now: Mapping[TagIov, int]) -> bool:
-    return (_result(operation) in now) is not (operation.kind == "drop")
-
-
-def _result(operation: Operation) -> TagIov:
-    return TagIov(operation.name, operation.revision, operation.iov)
+    return (operation.link in now) is not (operation.kind == "drop")
 
 
 def _target(operation: Operation) -> TagIov:
     """The link that an operation is about, as it is before it."""
-    return _opened(operation) if operation.kind == "close" else _result(operation)
+    return _opened(operation) if operation.kind == "close" else operation.link
 
 
 def _opened(operation: Operation) -> TagIov:
     """The link a closing operation finds: only open ones are closed."""
-    return TagIov(operation.name, operation.revision, IoV(*operation.iov.start, -1, -1))
+    return TagIov(operation.name, operation.revision, IoV.since(ExpRun(*operation.iov.start)))
 
 
 def _require_links(document: PlanDocument, before: Collection[TagIov]) -> None:

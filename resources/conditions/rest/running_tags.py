@@ -6,10 +6,10 @@ Which of the three states the tag is in, as before, as predicted or neither, dec
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from b2cal_core.errors import BackendError, ConflictError, DataError
+from b2cal_core.errors import BackendError, ConflictError
 from b2cal_core.payloads import Release, TagState
 from b2cal_core.plans import PlanDocument, fingerprint_of
-from b2cal_core.provenance import lacking
+from b2cal_core.provenance import require_complete
 from b2cal_core.publishing import Operation, applied
 from resources.conditions.rest.calls import closing, creating
 from resources.conditions.rest.connection import Connection
@@ -34,7 +34,7 @@ def update(
     if _was_ours(connection, document, links):
         _end(connection, document, release)
         return
-    _require_fingerprint(document, links)
+    document.require_made_for(_fingerprint(links))
     before = [one.link for one in links]
     _check(document, links)
     ids = payloads_to_create(connection, document)
@@ -63,15 +63,6 @@ def _was_ours(connection: Connection, document: PlanDocument, links: Sequence[Li
     return begun is not None and begun.get("document") == document.to_json()
 
 
-def _require_fingerprint(document: PlanDocument, links: Sequence[LinkRecord]) -> None:
-    found = _fingerprint(links)
-    if found != document.fingerprint:
-        raise ConflictError(
-            f"tag {document.target} was changed after the plan was made (fingerprint {found[:12]}, the plan is for"
-            f" {document.fingerprint[:12]}); nothing was changed. Make a new plan and have it approved"
-        )
-
-
 def _check(document: PlanDocument, links: Sequence[LinkRecord]) -> None:
     """The rules of running tags; what ended before the first touched run is no part of them."""
     touched = document.touched
@@ -82,11 +73,7 @@ def _check(document: PlanDocument, links: Sequence[LinkRecord]) -> None:
 def _require_provenance(connection: Connection, document: PlanDocument) -> None:
     added = {(link.name, link.revision) for link in document.created}
     keys = {(name, md5) for name, revision, md5 in document.checksums if (name, revision) in added}
-    if missing := lacking(keys, connection.journal.book.provenance(keys)):
-        raise DataError(
-            f"payloads are published with complete provenance only: {'; '.join(missing)}. Record it with"
-            " `b2cal cdb provenance`; nothing was changed"
-        )
+    require_complete(keys, connection.journal.book.provenance(keys))
 
 
 def _request(

@@ -57,7 +57,7 @@ class LinkEdits:
             payload = lookups.payload_with_id(change.connection, payload_id)
             link = TagIov(payload.name, payload.revision, iov)
             present = tag_content.content(change.connection, tag_id, iov, of=[link.name])
-            known = next((each for each in present if tag_content.bare(each) == link), None)
+            known = next((each for each in present if each.bare == link), None)
             if known is None:
                 tag_content.insert(change.connection, tag_id, [link], change.number)
                 _book_added(change, link.name, overlaps=bool(present))
@@ -72,10 +72,10 @@ class LinkEdits:
         """
         with self._changing_link(link_id) as (change, link):
             new = TagIov(link.name, link.revision, iov)
-            if new == tag_content.bare(link):
+            if new == link.bare:
                 return
             present = tag_content.content(change.connection, change.tag_id, iov, of=[link.name])
-            if any(tag_content.bare(each) == new for each in present):
+            if any(each.bare == new for each in present):
                 raise ConflictError(
                     f"tag {change.tag.name} has {link.name} revision {link.revision} in {iov} already; delete one of"
                     " the two. Nothing was changed"
@@ -192,7 +192,7 @@ def _require_link(connection: sa.Connection, link_id: int) -> Row:
 
 def _id_of(change: _Change, link: TagIov) -> int:
     found = tag_content.content(change.connection, change.tag_id, link.iov, of=[link.name])
-    return next(each.id for each in found if tag_content.bare(each) == link and each.id is not None)
+    return next(each.id for each in found if each.bare == link and each.id is not None)
 
 
 def _move(change: _Change, link_id: int, iov: IoV) -> None:

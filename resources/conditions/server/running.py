@@ -12,9 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from b2cal_core import plans
 from b2cal_core.errors import ConfigurationError, ConflictError
 from b2cal_core.payloads import Release, TagState
-from b2cal_core.plans import PlanDocument, PlanKind, moved
+from b2cal_core.plans import PlanDocument, PlanKind
 from b2cal_core.publishing import Operation, UpdatePlan, applied
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.rights import Rights
@@ -158,8 +159,7 @@ def _carry_out(connection: sa.Connection, tag_id: int, document: PlanDocument, s
     before = work.affected(connection, tag_id)
     running_updates.require_append_only(document, before)
     after = applied(before, document.plan)
-    old, new = set(map(tag_content.bare, before)), set(map(tag_content.bare, after))
-    document = replace(document, predicted=moved(document.fingerprint, added=new - old, dropped=old - new))
+    document = replace(document, predicted=plans.after(document.fingerprint, before, after))
     number = book.next_number(connection)
     ends = {op.id: op.iov for op in document.plan.operations if op.kind == "close" and op.id is not None}
     tag_content.shorten(connection, ends, number)
@@ -176,7 +176,7 @@ def _require_newer(connection: sa.Connection, tag_id: int, document: PlanDocumen
     first = document.first_run
     if first is None:
         return
-    for link in tag_content.content(connection, tag_id, IoV(first.exp, first.run, -1, -1)):
+    for link in tag_content.content(connection, tag_id, IoV.since(first)):
         if link.iov.start >= first.edge or not link.iov.is_open:
             raise ConflictError(
                 f"the update would change {document.target} from {first} on, but it has {link.name} revision"
