@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from servers.mariadb import MariaDBServer
+from servers.slurm import SlurmCluster
 
 
 @pytest.fixture(scope="session")
@@ -14,4 +15,14 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDBServer]
     server = MariaDBServer(directory)
     yield server
     server.kill()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
+    """A Slurm, one for each test process; a test that takes a part of it away brings it back."""
+    directory = tmp_path_factory.mktemp("slurm")
+    cluster = SlurmCluster(directory)
+    yield cluster
+    cluster.stop()
     shutil.rmtree(directory)
