@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from servers.htcondor import HTCondorPool
 from servers.mariadb import MariaDBServer
 from servers.slurm import SlurmCluster
 
@@ -26,3 +27,13 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
     yield cluster
     cluster.stop()
     shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def htcondor() -> Iterator[HTCondorPool]:
+    """An HTCondor pool, one for each test process, that this process and its children find by ``CONDOR_CONFIG``."""
+    pool = HTCondorPool()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONDOR_CONFIG", str(pool.config))
+        yield pool
+    pool.close()
