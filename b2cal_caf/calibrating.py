@@ -8,10 +8,11 @@ from pathlib import Path
 from b2cal_caf.atomic_files import read_json, write_atomically, write_json
 from b2cal_caf.calibration import Calibration, Step
 from b2cal_caf.executions import StepRun, refusal
-from b2cal_caf.forks import EXIT_DISK_FULL, Child, start_child
+from b2cal_caf.forks import Child, start_child
 from b2cal_caf.job_failures import failing_lines
 from b2cal_caf.layout import IterationLayout
 from b2cal_caf.local_database import TEXT_FILE
+from b2cal_core.jobs import EXIT_DISK_FULL
 from b2cal_core.ranges import ExpRun, IoV
 
 

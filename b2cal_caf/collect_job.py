@@ -12,8 +12,8 @@ from b2cal_caf.atomic_files import DISK_FULL_ERRORS, read_json
 from b2cal_caf.collected import OUTPUT_FILE, CollectedHeap
 from b2cal_caf.collector_identity import revive
 from b2cal_caf.conditions import ChainReader
-from b2cal_caf.forks import EXIT_DISK_FULL
 from b2cal_core.errors import ConfigurationError
+from b2cal_core.jobs import EXIT_DISK_FULL
 from b2cal_core.ranges import ExpRun
 
 DESCRIPTION = "collector.json"

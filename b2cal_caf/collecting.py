@@ -13,16 +13,17 @@ from b2cal_caf.checkpoints import CheckpointStore
 from b2cal_caf.collected import OUTPUT_FILE
 from b2cal_caf.collection_plan import CollectionPlan, PlannedJob
 from b2cal_caf.collector_cache import CollectorCache
-from b2cal_caf.job_failures import Cause, cause_of, sentence
+from b2cal_caf.job_failures import cause_of, sentence
 from b2cal_caf.layout import IterationLayout
 from b2cal_caf.root_files import root_damage
-from b2cal_core.jobs import JobSpec, JobState, JobStatus
+from b2cal_core.jobs import Cause, JobSpec, JobState, JobStatus
 from b2cal_core.ports import BatchBackend
 
 JOBS_IN_FLIGHT = 1000
 """Sub-jobs of a calibration that the batch system holds at a time."""
 _SUBMITTED_TOGETHER = 100
 _RETRIES = 2
+_WORTH_ANOTHER_TRY = frozenset({Cause.killed, Cause.memory, Cause.node, Cause.output})
 
 
 @dataclass(slots=True)
@@ -228,8 +229,9 @@ class CollectorStep:
             self._unkept.append(job)
             return
         if state.status is JobStatus.completed:
-            state = JobState(JobStatus.failed, reason=f"it ended well but left no {OUTPUT_FILE}")
-        if cause_of(state) in {Cause.killed, Cause.lost} and job.retries < _RETRIES:
+            reason = f"it ended well but left no {OUTPUT_FILE}"
+            state = JobState(JobStatus.failed, reason=reason, cause=Cause.output)
+        if cause_of(state) in _WORTH_ANOTHER_TRY and job.retries < _RETRIES:
             job.retries += 1
             self._set_aside(job)
             self._waiting.append(job)

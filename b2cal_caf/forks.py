@@ -21,9 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from b2cal_caf.atomic_files import DISK_FULL_ERRORS
-
-EXIT_DISK_FULL = 74
-"""Exit code of a process that found no room on the disk (``EX_IOERR``)."""
+from b2cal_core.jobs import EXIT_DISK_FULL, EXIT_OUT_OF_MEMORY
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -170,6 +168,8 @@ def exit_code_of(work: Callable[[], int]) -> int:
         return leaving.code or 0
     except BaseException as error:  # noqa: BLE001 (whatever ends the work must end only the child)
         traceback.print_exc()
+        if isinstance(error, MemoryError):
+            return EXIT_OUT_OF_MEMORY
         full = isinstance(error, OSError) and error.errno in DISK_FULL_ERRORS
         return EXIT_DISK_FULL if full else 1
 

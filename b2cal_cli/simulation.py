@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from b2cal_caf.atomic_files import read_json, write_json
-from b2cal_caf.forks import EXIT_DISK_FULL, Child, start_child, wait_for
+from b2cal_caf.forks import Child, start_child, wait_for
 from b2cal_cli.run_files import problems_of
 from b2cal_core.errors import BackendError, ConfigurationError, DataError
+from b2cal_core.jobs import EXIT_DISK_FULL
 from b2cal_core.runs import RunRecord
 from b2cal_detector.feed import plan_runs
 from b2cal_detector.simulation import simulate_run

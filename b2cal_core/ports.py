@@ -23,27 +23,49 @@ from b2cal_core.verdicts import SignOff
 
 
 class BatchBackend(ABC):
-    """A place that runs collector and other batch jobs."""
+    """A place that runs collector and other batch jobs.
+
+    A job is known by its key and directory. It is run once: whoever submits it again, also another process after a
+    crash at any moment of a submission, gets the id of the job that there is, as long as the directory holds what
+    the backend left in it. To run it anew, use another key.
+    """
 
     @abstractmethod
     def submit(self, specs: Sequence[JobSpec]) -> tuple[str, ...]:
         """Hand the jobs over in one call and return their native ids, in order; a key asked for twice is run once.
 
         Raises:
-            BackendError: nothing was submitted.
+            ConfigurationError: a job cannot be run as it is; nothing was submitted.
+            BackendError: the batch system does not take them; submitting the same jobs again goes on where it broke
+                off. ``transient`` when asking later may help.
         """
 
     @abstractmethod
     def poll(self, ids: Sequence[str]) -> Mapping[str, JobState]:
-        """The state of every id, also of ids a former process submitted; an id it cannot tell about is ``unknown``."""
+        """The state of every id, also of ids a former process submitted; an id it cannot tell about is ``unknown``.
+
+        A batch system that does not answer makes its jobs ``unknown`` with ``Cause.batch``; it never raises.
+        """
 
     @abstractmethod
     def wait(self, ids: Sequence[str], timeout: float) -> Mapping[str, JobState]:
-        """Like ``poll``, after at least one of the jobs ended or ``timeout`` seconds passed."""
+        """Like ``poll``, after at least one of the jobs ended or was held, or ``timeout`` seconds passed."""
 
     @abstractmethod
     def cancel(self, ids: Sequence[str]) -> None:
-        """End the jobs that have not ended; when it returns they no longer run. Unknown ids are passed over."""
+        """End the jobs that have not ended; when it returns they no longer run. Unknown ids are passed over.
+
+        Raises:
+            BackendError: the batch system does not answer, and some may still run.
+        """
+
+    @abstractmethod
+    def release(self, ids: Sequence[str]) -> None:
+        """Let held jobs go on; ids that are not held are passed over.
+
+        Raises:
+            BackendError: the batch system does not answer.
+        """
 
 
 class CafObserver(ABC):

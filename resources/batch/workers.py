@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import Any
 from b2cal_caf.atomic_files import write_atomically
 from b2cal_caf.forks import Child, exit_code_of, redirect_output, start_child, wait_for
 from b2cal_core.jobs import JobSpec
+from resources.batch.job_directories import EXIT_CODE
+from resources.batch.limits import memory_of_groups
 
-EXIT_CODE = "exit_code"
 _JOBS_OF_A_LIFE = 200
 """A worker is replaced after so many jobs, so that what jobs forget to give back does not pile up."""
 _GRACE_SECONDS = 2.0
@@ -24,16 +25,26 @@ _NOWHERE = Path(os.devnull)
 
 @dataclass(slots=True)
 class Worker:
-    """A forked process and the line to it: a job goes out, its exit code comes back, the end is the worker's death."""
+    """A forked process and the line to it: a job goes out, its exit code comes back, the end is the worker's death.
+
+    ``idle_memory`` is what it held, in MB, before its first job: most of it shared with the process it was forked from.
+    """
 
     child: Child
     line: socket.socket
     jobs: int = 0
+    idle_memory: int = 0
 
-    def give(self, spec: JobSpec) -> None:
-        """Let it run the job; it must be idle."""
+    def give(self, spec: JobSpec, processors: Iterable[int]) -> None:
+        """Let it run the job, on these processors only; it must be idle."""
         self.jobs += 1
-        asked = {"module": spec.module, "args": spec.args, "directory": str(spec.directory), "env": spec.environment}
+        asked = {
+            "module": spec.module,
+            "args": spec.args,
+            "directory": str(spec.directory),
+            "env": spec.environment,
+            "processors": sorted(processors),
+        }
         with suppress(BrokenPipeError, ConnectionResetError):  # it died; the next look finds out how
             self.line.sendall(json.dumps(asked).encode() + b"\n")
 
@@ -84,7 +95,7 @@ def start_worker() -> Worker:
     child = start_child(live, directory=Path("/"), stdout=_NOWHERE, stderr=_NOWHERE)
     theirs.close()
     ours.setblocking(False)
-    return Worker(child, ours)
+    return Worker(child, ours, idle_memory=memory_of_groups(frozenset({child.pid})).get(child.pid, 0))
 
 
 def _run(order: dict[str, Any]) -> int:
@@ -93,6 +104,8 @@ def _run(order: dict[str, Any]) -> int:
     environment = dict(os.environ)
     try:
         redirect_output(directory / "stdout", directory / "stderr")
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, order["processors"])
         os.environ.update(dict(order["env"]))
         os.chdir(directory)
         code = exit_code_of(_entry_point(order))

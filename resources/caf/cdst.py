@@ -19,12 +19,12 @@ from b2cal_caf.atomic_files import read_json, write_json
 from b2cal_caf.collector_identity import code_hash
 from b2cal_caf.conditions import ChainContent
 from b2cal_caf.constants import ConstantsSource
-from b2cal_caf.job_failures import Cause, cause_of, sentence
+from b2cal_caf.job_failures import cause_of, sentence
 from b2cal_caf.local_database import LocalDatabase
 from b2cal_caf.locks import request_lock
 from b2cal_caf.root_files import open_root, root_damage
 from b2cal_core.errors import BackendError, DataError
-from b2cal_core.jobs import JobSpec, JobState, JobStatus
+from b2cal_core.jobs import Cause, JobSpec, JobState, JobStatus
 from b2cal_core.ports import BatchBackend, CafObserver, CdstProducer, CdstRequest, CdstResult, ConditionsDB
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.runs import DataFile, RunRecord
@@ -32,6 +32,7 @@ from b2cal_core.runs import DataFile, RunRecord
 DESCRIPTION = "cdst_job.json"
 _ATTEMPT = "attempt.json"
 _RETRIES = 2
+_WORTH_ANOTHER_TRY = frozenset({Cause.killed, Cause.memory, Cause.node, Cause.output})
 _CANCEL_SECONDS = 0.5
 _TELL_JOBS_SECONDS = 1.0
 _WHO = "cdst"
@@ -193,9 +194,10 @@ class EmbeddedCdst(CdstProducer):
             shutil.rmtree(task.directory, ignore_errors=True)
             return
         if state.status is JobStatus.completed:
-            state = JobState(JobStatus.failed, reason=f"it ended well but left no {task.output}")
+            reason = f"it ended well but left no {task.output}"
+            state = JobState(JobStatus.failed, reason=reason, cause=Cause.output)
         write_json(task.directory / _ATTEMPT, _attempt(task) + 1)
-        if cause_of(state) in {Cause.killed, Cause.lost} and task.retries < _RETRIES:
+        if cause_of(state) in _WORTH_ANOTHER_TRY and task.retries < _RETRIES:
             task.retries += 1
             flying[self._batch.submit([self._spec(task)])[0]] = task
             return

@@ -15,12 +15,11 @@ from b2cal_caf.checkpoints import CalibrationRow, CheckpointStore, caf_status
 from b2cal_caf.collect_job import main
 from b2cal_caf.collector_identity import code_hash, describe, revive
 from b2cal_caf.conditions import ChainReader
-from b2cal_caf.job_failures import Cause, cause_of, failing_lines
+from b2cal_caf.job_failures import failing_lines
 from b2cal_caf.machine import TRANSITIONS, State, Trigger, after
 from b2cal_caf.scripts import load_script
 from b2cal_caf.splitting import split, split_by_files, split_by_jobs
 from b2cal_core.errors import ConfigurationError, DataError
-from b2cal_core.jobs import JobState, JobStatus
 from b2cal_core.ranges import ExpRun, IoV
 
 
@@ -91,19 +90,6 @@ class TestCheckpoints:
 
 
 class TestJobFailures:
-    @pytest.mark.parametrize(
-        ("state", "cause"),
-        [
-            (JobState(JobStatus.failed, exit_code=1), Cause.collector),
-            (JobState(JobStatus.failed, signal=9), Cause.killed),
-            (JobState(JobStatus.failed, exit_code=137), Cause.killed),
-            (JobState(JobStatus.failed), Cause.lost),
-            (JobState(JobStatus.failed, exit_code=74), Cause.disk_full),
-        ],
-    )
-    def test_the_cause_is_told_by_exit_code_and_signal(self, state: JobState, cause: Cause) -> None:
-        assert cause_of(state) is cause
-
     @pytest.mark.parametrize(
         ("log", "lines"),
         [

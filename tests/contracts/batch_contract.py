@@ -6,12 +6,13 @@ import sys
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from b2cal_core.errors import CalibrationError
-from b2cal_core.jobs import JobSpec, JobState, JobStatus
+from b2cal_core.jobs import Cause, JobSpec, JobState, JobStatus
 from b2cal_core.ports import BatchBackend
 
 MODULE = "batch_contract_job"
@@ -25,6 +26,9 @@ def main(args):
         diary.write(f"{os.getpid()}\\\\n")
     print("to stdout", flush=True)
     print("to stderr", file=sys.stderr, flush=True)
+    if "allocate" in plan:
+        kept = bytearray(plan["allocate"] * 2**20)
+        kept[::4096] = b"x" * len(kept[::4096])
     if "wait_for" in plan:
         while not Path(plan["wait_for"]).exists():
             time.sleep(0.005)
@@ -60,11 +64,19 @@ class BatchContract(ABC):
         key = uuid.uuid4().hex
         arguments = json.dumps({"diary": str(tmp_path / "diary"), **plan})
         path = ("PYTHONPATH", os.pathsep.join([str(tmp_path / "modules"), *filter(None, sys.path)]))
-        return JobSpec(key, tmp_path / "jobs" / key, MODULE, (arguments,), environment=(path,))
+        return JobSpec(key, tmp_path / "jobs" / key, MODULE, (arguments,), memory=500, environment=(path,))
 
     def ended(self, backend: BatchBackend, ids: Sequence[str]) -> list[JobState]:
         states = dict(backend.poll(ids))
         while waiting := [i for i, state in states.items() if not state.status.is_final]:
+            states.update(backend.wait(waiting, PATIENCE))
+        return [states[job_id] for job_id in ids]
+
+    def stopped(self, backend: BatchBackend, ids: Sequence[str]) -> list[JobState]:
+        """The states of jobs that have ended or are held, which is what a batch system may do at a limit."""
+        over = {JobStatus.completed, JobStatus.failed, JobStatus.held}
+        states = dict(backend.poll(ids))
+        while waiting := [i for i, state in states.items() if state.status not in over]:
             states.update(backend.wait(waiting, PATIENCE))
         return [states[job_id] for job_id in ids]
 
@@ -98,8 +110,47 @@ class BatchContract(ABC):
     def test_a_job_killed_by_a_signal_says_by_which(self, tmp_path: Path) -> None:
         backend = self.make(tmp_path)
         state = self.ended(backend, backend.submit([self.spec(tmp_path, signal=9)]))[0]
-        assert (state.status, state.signal) == (JobStatus.failed, 9)
+        assert (state.status, state.signal, state.cause) == (JobStatus.failed, 9, Cause.killed)
         assert state.reason
+
+    def test_the_cause_is_told_by_the_exit_code(self, tmp_path: Path) -> None:
+        backend = self.make(tmp_path)
+        ids = backend.submit([self.spec(tmp_path, code=code) for code in (1, 66, 71, 74)])
+        causes = [state.cause for state in self.ended(backend, ids)]
+        assert causes == [Cause.code, Cause.input, Cause.memory, Cause.disk]
+
+    def test_a_job_that_takes_more_memory_than_it_was_given_is_ended_and_says_so(self, tmp_path: Path) -> None:
+        backend = self.make(tmp_path)
+        greedy = self.spec(tmp_path, allocate=900, wait_for=str(tmp_path / "go"))
+        ids = backend.submit([greedy, self.spec(tmp_path, allocate=20)])
+        too_much, enough = self.stopped(backend, ids)
+        assert too_much.cause is Cause.memory
+        assert too_much.reason
+        assert enough.status is JobStatus.completed
+        backend.cancel(ids)
+        self.assert_gone(tmp_path)
+
+    def test_a_job_that_takes_longer_than_it_was_given_is_ended_and_says_so(self, tmp_path: Path) -> None:
+        backend = self.make(tmp_path)
+        ids = backend.submit([replace(self.spec(tmp_path, wait_for=str(tmp_path / "go")), seconds=1)])
+        state = self.stopped(backend, ids)[0]
+        assert state.cause is Cause.time
+        assert state.reason
+        backend.cancel(ids)
+        self.assert_gone(tmp_path)
+
+    def test_the_machine_a_job_ran_on_is_told(self, tmp_path: Path) -> None:
+        backend = self.make(tmp_path)
+        assert self.ended(backend, backend.submit([self.spec(tmp_path)]))[0].host
+
+    def test_nothing_happens_when_jobs_that_are_not_held_are_released(self, tmp_path: Path) -> None:
+        backend = self.make(tmp_path)
+        ids = backend.submit([self.spec(tmp_path, wait_for=str(tmp_path / "go"))])
+        backend.release([*ids, "unknown-id"])
+        (tmp_path / "go").touch()
+        assert self.ended(backend, ids)[0].status is JobStatus.completed
+        backend.release(ids)
+        assert self.runs(tmp_path) == 1
 
     def test_a_key_asked_for_twice_is_run_once(self, tmp_path: Path) -> None:
         backend = self.make(tmp_path)
@@ -153,11 +204,15 @@ class BatchContract(ABC):
         ids = backend.submit([self.spec(tmp_path, wait_for=str(tmp_path / "go")) for _ in range(4)])
         backend.wait(ids, 0.01)
         backend.cancel([*ids, "unknown-id"])
-        assert {state.status for state in backend.poll(ids).values()} == {JobStatus.failed}
+        states = backend.poll(ids).values()
+        assert {(state.status, state.cause) for state in states} == {(JobStatus.failed, Cause.cancelled)}
+        self.assert_gone(tmp_path)
+        backend.cancel(ids)
+
+    def assert_gone(self, tmp_path: Path) -> None:
         for pid in self.pids(tmp_path):
             with pytest.raises(ProcessLookupError):
                 os.kill(pid, 0)
-        backend.cancel(ids)
 
     def pids(self, tmp_path: Path) -> list[int]:
         diary = tmp_path / "diary"

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from batch_contract import PATIENCE, BatchContract
 from own_children import own_children
 
 from b2cal_core.errors import ConfigurationError
-from b2cal_core.jobs import JobSpec, JobStatus
+from b2cal_core.jobs import Cause, JobSpec, JobStatus
 from b2cal_core.ports import BatchBackend
 from resources.batch.local import LocalBatch
 
@@ -55,6 +56,7 @@ class TestLocalBatch(BatchContract):
         state = LocalBatch(1).poll([job_id])[job_id]
         assert state.status is JobStatus.failed
         assert "lost" in state.reason
+        assert state.cause is Cause.node
         (tmp_path / "go").touch()
         spec = JobSpec("k", waiting.directory, waiting.module, waiting.args)
         assert self.ended(backend, backend.submit([spec]))[0].status is JobStatus.completed
@@ -143,6 +145,61 @@ class TestLocalBatch(BatchContract):
         with pytest.raises(ConfigurationError, match="no_such_module"):
             backend.submit([good, JobSpec("x", tmp_path / "x", "no_such_module")])
         assert self.runs(tmp_path) == 0
+
+    def test_jobs_that_need_more_than_one_processor_take_as_many_places(self, tmp_path: Path) -> None:
+        backend = LocalBatch(3)
+        wide = [replace(self.spec(tmp_path, wait_for=str(tmp_path / "go")), cpus=2) for _ in range(2)]
+        ids = backend.submit([*wide, self.spec(tmp_path)])
+        states = [state.status for state in backend.poll(ids).values()]
+        assert states == [JobStatus.running, JobStatus.submitted, JobStatus.submitted]  # nobody overtakes
+        (tmp_path / "go").touch()
+        assert {state.status for state in self.ended(backend, ids)} == {JobStatus.completed}
+
+    def test_jobs_are_not_given_more_memory_together_than_there_is(self, tmp_path: Path) -> None:
+        backend = LocalBatch(3, memory=1200)
+        ids = backend.submit([self.spec(tmp_path, wait_for=str(tmp_path / "go")) for _ in range(3)])
+        states = [state.status for state in backend.poll(ids).values()]
+        assert states == [JobStatus.running, JobStatus.running, JobStatus.submitted]
+        (tmp_path / "go").touch()
+        assert {state.status for state in self.ended(backend, ids)} == {JobStatus.completed}
+
+    @pytest.mark.parametrize("wanted", [{"cpus": 3}, {"memory": 1001}])
+    def test_a_job_larger_than_the_whole_is_refused(self, tmp_path: Path, wanted: dict[str, int]) -> None:
+        backend = LocalBatch(2, memory=1000)
+        with pytest.raises(ConfigurationError, match="ask for less"):
+            backend.submit([replace(self.spec(tmp_path), **wanted)])
+
+    def test_a_job_beside_others_is_kept_to_processors_of_its_own(self, tmp_path: Path) -> None:
+        (tmp_path / "modules" / "tells_processors.py").write_text(
+            "import os, time\nfrom pathlib import Path\n"
+            "def main(args):\n"
+            "    Path('cpus').write_text(repr(os.sched_getaffinity(0)))\n"
+            "    while not Path(args[0]).exists():\n        time.sleep(0.005)\n"
+        )
+        places = sorted(os.sched_getaffinity(0))[:2]
+        backend = LocalBatch(len(places))
+        specs = [
+            JobSpec(str(n), tmp_path / "jobs" / str(n), "tells_processors", (str(tmp_path / "go"),)) for n in places
+        ]
+        ids = backend.submit(specs)
+        files = [spec.directory / "cpus" for spec in specs]
+        while not all(file.exists() and file.read_text() for file in files):
+            backend.wait(ids, 0.01)
+        (tmp_path / "go").touch()
+        self.ended(backend, ids)
+        assert sorted(file.read_text() for file in files) == sorted(f"{{{place}}}" for place in places)
+
+    def test_why_a_job_was_ended_is_known_to_the_next_process(self, tmp_path: Path) -> None:
+        backend = self.make(tmp_path)
+        spec = replace(self.spec(tmp_path, wait_for=str(tmp_path / "go")), seconds=0)
+        ids = backend.submit([spec])
+        told = self.ended(backend, ids)[0]
+        code = (
+            "import sys; from resources.batch.local import LocalBatch;"
+            "state = LocalBatch(1).poll([sys.argv[1]])[sys.argv[1]]; print(state.cause, state.reason)"
+        )
+        answer = subprocess.run([sys.executable, "-c", code, ids[0]], stdout=subprocess.PIPE, text=True, check=True)
+        assert answer.stdout.strip() == f"time {told.reason}"
 
     def test_it_needs_at_least_one_process(self) -> None:
         with pytest.raises(ConfigurationError, match="at least 1"):
