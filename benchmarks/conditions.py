@@ -1,6 +1,6 @@
 """The conditions database: looking up all payloads of a run, and publishing, in tags of any size.
 
-    python benchmarks/conditions.py                        # 1 M and 10 M IoVs on SQLite; a quarter of an hour
+    python benchmarks/conditions.py                        # 1 M and 10 M IoVs on SQLite; about eight minutes
     python benchmarks/conditions.py --iovs 1000000 --mariadb
     python benchmarks/conditions.py --iovs 0 100000 --publish 1000 --seconds 1
 
