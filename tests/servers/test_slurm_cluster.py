@@ -63,7 +63,7 @@ def test_it_keeps_its_jobs_when_the_controller_is_killed_and_started_again(tmp_p
 
 
 def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
     command = [sys.executable, "-c", START_AND_SLEEP, str(tmp_path / "slurm")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
         assert parent.stdout is not None
