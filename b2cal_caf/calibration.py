@@ -90,6 +90,7 @@ class Collection:
         input_files: file to the run it belongs to, in order.
         max_files_per_job, max_jobs: how files are split into sub-jobs, exclusive; by default at most 1000 jobs.
         memory: MB requested per sub-job.
+        seconds: wall time a sub-job may take; ``None`` leaves it to the batch system.
     """
 
     collector: Collector
@@ -97,6 +98,7 @@ class Collection:
     max_files_per_job: int | None = None
     max_jobs: int | None = None
     memory: int = 2000
+    seconds: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_files_per_job is not None and self.max_jobs is not None:

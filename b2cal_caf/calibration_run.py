@@ -15,9 +15,11 @@ from b2cal_caf.collection_plan import CollectionPlan, plan_collection
 from b2cal_caf.collector_cache import CollectorCache
 from b2cal_caf.forks import Child
 from b2cal_caf.input_files import check_files
+from b2cal_caf.job_book import JobBook
 from b2cal_caf.layout import IterationLayout, RequestLayout, iteration_layout
 from b2cal_caf.machine import State, Trigger, after
 from b2cal_core.errors import DataError
+from b2cal_core.failure_policies import FailurePolicy
 from b2cal_core.jobs import JobState
 from b2cal_core.ports import BatchBackend, CafObserver
 from b2cal_core.ranges import ExpRun, IoV
@@ -40,6 +42,8 @@ class Surroundings:
     batch: BatchBackend
     cache: CollectorCache
     store: CheckpointStore
+    book: JobBook
+    policy: FailurePolicy
     observer: CafObserver
 
 
@@ -61,6 +65,7 @@ class CalibrationRun:
     collector: CollectorStep | None = None
     algorithms: AlgorithmStep | None = None
     seconds: dict[str, float] = field(default_factory=lambda: {"collect": 0.0, "algorithms": 0.0})
+    _afresh: bool = False
     _checkpoint: State = State.init
     _since: float = 0.0
     _told: tuple[float, Mapping[str, int]] = (0.0, {})
@@ -95,6 +100,7 @@ class CalibrationRun:
         if row is not None:
             self.state = self._checkpoint = row.checkpoint
             self.iteration = row.iteration
+            self._afresh = row.state in {State.failed, State.collector_failed}
         if self.state is State.completed:
             return
         directory = self.around.layout.calibration(self.name)
@@ -145,26 +151,36 @@ class CalibrationRun:
 
     def _collect(self) -> None:
         self._since = time.monotonic()
-        plans = self._plans()
-        self.collector = CollectorStep(
+        self.collector = self._collector_step(self._plans())
+        self._move(Trigger.submit_collector)
+        self.collector.start()
+        self._tell_jobs(always=True)
+
+    def _collector_step(self, plans: Mapping[str, tuple[CollectionPlan, bool]]) -> CollectorStep:
+        return CollectorStep(
+            place=(self.name, self.iteration),
             plans={name: plan for name, (plan, _) in plans.items()},
             kept=frozenset(name for name, (_, kept) in plans.items() if kept),
             layout=self.layout,
             batch=self.around.batch,
             cache=self.around.cache,
-            store=self.around.store,
+            book=self.around.book,
+            policy=self.around.policy,
+            afresh=self._afresh,
         )
-        self._move(Trigger.submit_collector)
-        self.collector.start()
-        self._tell_jobs(always=True)
 
     def _plans(self) -> dict[str, tuple[CollectionPlan, bool]]:
         """The plans of all collections with at least one usable file."""
         plans = {}
         reasons: dict[str, str] = {}
+        excluded = {file: f"left out by {one.who}: {one.reason}" for file, one in self.around.book.exclusions().items()}
         for name, collection in self.calibration.collections.items():
             checked = check_files(
-                collection, self.around.cache, ignored=self.ignored, requested_iov=self.around.requested_iov
+                collection,
+                self.around.cache,
+                ignored=self.ignored,
+                requested_iov=self.around.requested_iov,
+                excluded=excluded,
             )
             for file, reason in checked.rejected.items():
                 self.around.observer.log(f"{self.name}: input file {file} is left out: {reason}")
@@ -231,14 +247,7 @@ class CalibrationRun:
     def _collected_before(self) -> bool:
         """Take up the output a former process collected; where some of it is gone, go back to collecting."""
         plans = self._plans()
-        step = CollectorStep(
-            plans={name: plan for name, (plan, _) in plans.items()},
-            kept=frozenset(plans),
-            layout=self.layout,
-            batch=self.around.batch,
-            cache=self.around.cache,
-            store=self.around.store,
-        )
+        step = self._collector_step(plans)
         if all(kept for _, kept in plans.values()) and step.take_up():
             self.collector = step
             return True

@@ -1,80 +1,43 @@
-"""The collector step of one calibration and iteration: all sub-jobs of all collections, to their end."""
+"""The collector step of one calibration and iteration: all sub-jobs of all collections, to their end.
+
+Sub-jobs fail one by one: each is tried again, or given up, as the policy says for the cause. What one of them finished
+is kept, whatever becomes of the others.
+"""
 
 import shutil
+import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
+from heapq import heappop, heappush
+from itertools import count
 from pathlib import Path
 
-from b2cal_caf import collect_job
-from b2cal_caf.atomic_files import write_json
-from b2cal_caf.checkpoints import CheckpointStore
 from b2cal_caf.collected import OUTPUT_FILE
-from b2cal_caf.collection_plan import CollectionPlan, PlannedJob
+from b2cal_caf.collection_plan import CollectionPlan
 from b2cal_caf.collector_cache import CollectorCache
-from b2cal_caf.job_failures import cause_of, sentence
+from b2cal_caf.job_book import JobBook, JobRow, Stage
+from b2cal_caf.job_failures import sentence
 from b2cal_caf.layout import IterationLayout
-from b2cal_caf.root_files import root_damage
-from b2cal_core.jobs import Cause, JobSpec, JobState, JobStatus
+from b2cal_caf.subjobs import SubJob
+from b2cal_core.errors import BackendError
+from b2cal_core.failure_policies import Again, FailurePolicy, Resort, Trial, decide
+from b2cal_core.jobs import Cause, JobState, JobStatus
 from b2cal_core.ports import BatchBackend
 
 JOBS_IN_FLIGHT = 1000
 """Sub-jobs of a calibration that the batch system holds at a time."""
 _SUBMITTED_TOGETHER = 100
-_RETRIES = 2
-_WORTH_ANOTHER_TRY = frozenset({Cause.killed, Cause.memory, Cause.node, Cause.output})
-
-
-@dataclass(slots=True)
-class SubJob:
-    """A sub-job on its way."""
-
-    planned: PlannedJob
-    collection: str
-    plan: CollectionPlan
-    directory: Path
-    attempt: int = 0
-    retries: int = 0
-    native_id: str = ""
-    failure: str = ""
-
-    @property
-    def output(self) -> Path:
-        """Its collector file."""
-        return self.directory / OUTPUT_FILE
-
-    @property
-    def what(self) -> str:
-        """For messages."""
-        return f"sub-job {self.planned.number} of collection {self.collection!r}"
-
-    def is_done(self) -> bool:
-        """Whether its output is there; it is written as a whole or not at all."""
-        try:
-            return root_damage(self.output) is None
-        except FileNotFoundError:
-            return False
-
-    def spec(self) -> JobSpec:
-        """What is handed to the batch system; a killed job gets twice the memory when it is tried again."""
-        content = f"{self.planned.output} {self.directory} {self.attempt}"
-        return JobSpec(
-            key=sha256(content.encode()).hexdigest()[:32],
-            directory=self.directory,
-            module=collect_job.__name__,
-            args=(str(self.directory),),
-            memory=self.plan.memory * 2**self.retries,
-        )
-
-    def describe(self) -> None:
-        """Write what the job's process needs to know."""
-        files = [
-            {"path": str(f.path), "exp": f.run.exp, "run": f.run.run, "events": f.events} for f in self.planned.files
-        ]
-        databases = [str(directory) for directory in self.plan.databases]
-        described = {"collector": self.plan.collector, "files": files, "databases": databases}
-        write_json(self.directory / collect_job.DESCRIPTION, described)
+_WRITE_SECONDS = 1.0
+"""How long the book may be behind; what matters for the next process is written at once."""
+_VANISHED_SECONDS = 120.0
+"""After so long a job that the batch system has never heard of is taken for lost."""
+_STAGES = {
+    JobStatus.submitted: Stage.submitted,
+    JobStatus.running: Stage.running,
+    JobStatus.held: Stage.held,
+    JobStatus.unknown: Stage.running,
+}
 
 
 @dataclass(slots=True)
@@ -82,49 +45,58 @@ class CollectorStep:
     """All sub-jobs of a calibration's iteration.
 
     Attributes:
+        place: calibration and iteration.
         plans: collection to its plan.
         kept: the collections whose plan, and hence output, is from an earlier process.
+        afresh: what was tried by earlier processes does not count, because a person asks again.
     """
 
-    plans: Mapping[str, CollectionPlan]
+    place: tuple[str, int]
+    plans: dict[str, CollectionPlan]
     kept: frozenset[str]
     layout: IterationLayout
     batch: BatchBackend
     cache: CollectorCache
-    store: CheckpointStore
+    book: JobBook
+    policy: FailurePolicy = field(default_factory=FailurePolicy)
+    afresh: bool = False
     jobs: list[SubJob] = field(default_factory=list)
+    _stages: Counter[Stage] = field(default_factory=Counter)
     _waiting: deque[SubJob] = field(default_factory=deque)
+    _later: list[tuple[float, int, SubJob]] = field(default_factory=list)
+    _numbers: "count[int]" = field(default_factory=count)
     _flying: dict[str, SubJob] = field(default_factory=dict)
-    _status: dict[str, JobStatus] = field(default_factory=dict)
-    _done: int = 0
+    _missed: dict[str, float] = field(default_factory=dict)
     _unkept: list[SubJob] = field(default_factory=list)
+    _unwritten: dict[Path, SubJob] = field(default_factory=dict)
+    _written: float = 0.0
+    _refusals: int = 0
+    _not_before: float = 0.0
 
     def start(self) -> None:
         """Find out what is left to do, pick up what still runs, and submit the rest."""
-        for name, plan in self.plans.items():
-            folder = self.layout.subjob(name, 0).parent
-            if name not in self.kept:
-                shutil.rmtree(folder, ignore_errors=True)
-                self.store.forget_jobs(folder)
-            self.jobs += [SubJob(job, name, plan, self.layout.subjob(name, job.number)) for job in plan.jobs]
+        for name in self.plans.keys() - self.kept:
+            self._discard(self.layout.subjob(name, 0).parent)
+        self._make_jobs()
         for job in self.jobs:
             if job.is_done():
-                self._done += 1
+                self._to(job, Stage.completed)
                 self._unkept.append(job)
             elif job.planned.cached:
                 self._take_from_cache(job)
             else:
-                self._waiting.append(job)
+                self._to(job, Stage.waiting)
         self._reattach()
         self._keep()
+        self._write()
         self._submit()
 
     def take_up(self) -> bool:
         """Count on what a former process collected; whether all of it is there."""
-        for name, plan in self.plans.items():
-            self.jobs += [SubJob(job, name, plan, self.layout.subjob(name, job.number)) for job in plan.jobs]
-        self._done = sum(job.is_done() for job in self.jobs)
-        return self._done == len(self.jobs)
+        self._make_jobs()
+        for job in self.jobs:
+            self._to(job, Stage.completed if job.is_done() else Stage.waiting)
+        return self._stages[Stage.waiting] == 0
 
     @property
     def open_ids(self) -> list[str]:
@@ -134,7 +106,7 @@ class CollectorStep:
     @property
     def is_over(self) -> bool:
         """Whether every sub-job has ended."""
-        return not self._flying and not self._waiting
+        return not self._flying and not self._waiting and not self._later
 
     @property
     def failures(self) -> list[str]:
@@ -143,111 +115,270 @@ class CollectorStep:
 
     def counts(self) -> dict[str, int]:
         """How many sub-jobs stand where; what was found in the cache counts as such only."""
-        status = Counter(self._status.get(native_id, JobStatus.submitted) for native_id in self._flying)
-        cached = sum(job.planned.cached for job in self.jobs)
-        failed = len(self.failures)
-        running = status[JobStatus.running] + status[JobStatus.unknown]
-        return {
-            "submitted": len(self._waiting) + status[JobStatus.submitted],
-            "running": running,
-            "completed": self._done - cached,
-            "failed": failed,
-            "cached": cached,
-        }
+        waiting = self._stages[Stage.waiting] + self._stages[Stage.submitted]
+        cached = self._stages[Stage.cached]
+        others = {stage.value: self._stages[stage] for stage in (Stage.running, Stage.completed, Stage.failed)}
+        held = {"held": number} if (number := self._stages[Stage.held]) else {}
+        return {"submitted": waiting, **others, "cached": cached, **held}
 
     def hear(self, states: Mapping[str, JobState]) -> bool:
         """Take note of states of the batch system; returns whether anything changed."""
         changed = False
         for native_id, state in states.items():
-            if self._status.get(native_id) is state.status:
-                continue
             job = self._flying.get(native_id)
-            if job is None:
-                continue
-            changed = True
-            self._status[native_id] = state.status
-            if state.status.is_final:
-                del self._flying[native_id]
-                self._ended(job, state)
+            if job is not None and self._is_news(job, native_id, state):
+                changed = True
+                self._note(job, state)
         if len(self._unkept) >= _SUBMITTED_TOGETHER or self.is_over:
             self._keep()
         self._submit()
+        if self.is_over or time.monotonic() - self._written > _WRITE_SECONDS:
+            self._write()
         return changed
 
     def cancel(self) -> None:
         """Withdraw what is at the batch system."""
-        self._waiting.clear()
         if self._flying:
             self.batch.cancel(self.open_ids)
+            for job in self._flying.values():
+                self._to(job, Stage.waiting, queue=False)
+        self._flying.clear()
+        self._waiting.clear()
+        self._later.clear()
         self._keep()
+        self._write()
 
     def files(self) -> dict[str, list[Path]]:
         """Collection to its collector files, in the order of the sub-jobs."""
-        return {name: [job.output for job in self.jobs if job.collection == name] for name in self.plans}
+        full = [job for job in self.jobs if not job.is_empty]
+        return {name: [job.output for job in full if job.collection == name] for name in self.plans}
+
+    def retry(self, wanted: Iterable[SubJob], reason: str) -> None:
+        """Try sub-jobs that failed, or hang in the batch system, again; nothing tried before counts."""
+        for job in wanted:
+            if job.stage is Stage.failed or job.stage.is_at_batch:
+                self._withdraw(job)
+                job.last = JobState(JobStatus.failed, reason=reason, cause=Cause.cancelled)
+                job.failure, job.troubles, job.not_before = "", {}, 0.0
+                job.set_aside()
+                self._to(job, Stage.waiting)
+
+    def release(self, wanted: Iterable[SubJob]) -> None:
+        """Let held sub-jobs go on."""
+        self.batch.release([job.native_id for job in wanted if job.stage is Stage.held])
+
+    def stop(self, wanted: Iterable[SubJob], reason: str) -> None:
+        """End sub-jobs for good."""
+        for job in wanted:
+            if job.stage.is_at_batch or job.stage is Stage.waiting:
+                self._withdraw(job)
+                self._give_up(job, JobState(JobStatus.failed, reason=reason, cause=Cause.cancelled))
+
+    def exclude(self, files: Mapping[str, str]) -> None:
+        """Leave files out, each for a reason; sub-jobs that have them go on, or begin again, without."""
+        self._keep()
+        for name, plan in self.plans.items():
+            reduced = plan.without(files)
+            if reduced.jobs == plan.jobs:
+                continue
+            affected = [
+                job for job in self.jobs if job.collection == name and job.planned != reduced.jobs[job.planned.number]
+            ]
+            for job in affected:
+                self._withdraw(job)
+                job.output.unlink(missing_ok=True)
+                job.set_aside()
+                job.failure, job.not_before = "", 0.0
+                job.planned, job.plan = reduced.jobs[job.planned.number], reduced
+                self._to(job, Stage.completed if job.is_empty else Stage.waiting)
+            reduced.write(self.layout.plan(name))
+            self.plans[name] = reduced
+
+    def _make_jobs(self) -> None:
+        rows = {row.directory: row for row in self.book.rows(self.layout.directory)}
+        for name, plan in self.plans.items():
+            for planned in plan.jobs:
+                directory = self.layout.subjob(name, planned.number)
+                job = SubJob(planned, name, self.place, plan, directory, Trial(plan.memory, plan.seconds))
+                if (row := rows.get(directory)) is not None:
+                    job.recall(row, afresh=self.afresh)
+                self.jobs.append(job)
+                self._stages[job.stage] += 1
+
+    def _discard(self, folder: Path) -> None:
+        """Remove what an earlier plan has left, its jobs first."""
+        left = self.book.rows(folder, [Stage.submitted, Stage.running, Stage.held])
+        self.batch.cancel([self._found_again(row) for row in left])
+        shutil.rmtree(folder, ignore_errors=True)
+        self.book.forget(folder)
+
+    def _found_again(self, row: JobRow) -> str:
+        """The native id of a job that may have been handed over just before its process died."""
+        return row.native_id or self.batch.submit([row.spec])[0]
+
+    def _to(self, job: SubJob, stage: Stage, *, queue: bool = True) -> None:
+        """Move a sub-job on, into the queue of those to be submitted if that is where it goes."""
+        self._stages[job.stage] -= 1
+        job.stage = stage
+        self._stages[stage] += 1
+        self._unwritten[job.directory] = job
+        if stage is Stage.waiting and queue:
+            if job.not_before > time.monotonic():
+                heappush(self._later, (job.not_before, next(self._numbers), job))
+            else:
+                self._waiting.append(job)
 
     def _take_from_cache(self, job: SubJob) -> None:
         try:
             self.cache.give(job.planned.output, job.output)
         except FileNotFoundError:  # somebody cleared the cache after the plan was made
             job.planned = replace(job.planned, cached=False)
-            self._waiting.append(job)
+            self._to(job, Stage.waiting)
         else:
-            self._done += 1
+            self._to(job, Stage.cached)
 
     def _reattach(self) -> None:
         """Pick up jobs of a former process that still run; unknown ones are asked for again under the same key."""
-        known = self.store.jobs(self.layout.directory)
-        former = {job.directory: known[job.directory] for job in self._waiting if job.directory in known}
-        states = self.batch.poll([native_id for _, native_id in former.values()]) if former else {}
-        for job in list(self._waiting):
-            if job.directory not in former:
-                continue
-            job.attempt, native_id = former[job.directory]
-            state = states[native_id]
-            if state.status in {JobStatus.submitted, JobStatus.running}:
-                self._waiting.remove(job)
-                job.native_id = native_id
-                self._flying[native_id] = job
-            elif state.status.is_final:
-                self._set_aside(job)
+        former = {job.native_id: job for job in self._waiting if job.native_id}
+        states = self.batch.poll(list(former)) if former else {}
+        still = {
+            native_id
+            for native_id, state in states.items()
+            if state.status in {JobStatus.submitted, JobStatus.running, JobStatus.held} or state.cause is Cause.batch
+        }
+        self._waiting = deque(job for job in self._waiting if job.native_id not in still)
+        for native_id in still:
+            self._flying[native_id] = former[native_id]
+            self._to(former[native_id], Stage.submitted)
+        for native_id, state in states.items():
+            if state.status.is_final:
+                self._ended_meanwhile(former[native_id], state)
+
+    def _ended_meanwhile(self, job: SubJob, state: JobState) -> None:
+        """Judge what ended while nobody looked; that the process which ran it died is nobody's fault."""
+        if self.afresh or state.cause in {Cause.node, Cause.cancelled} or state.status is JobStatus.completed:
+            job.set_aside()
+            return
+        self._waiting.remove(job)
+        self._failed(job, state)
 
     def _submit(self) -> None:
+        now = time.monotonic()
+        while self._later and self._later[0][0] <= now:
+            self._waiting.append(heappop(self._later)[2])
         room = JOBS_IN_FLIGHT - len(self._flying)
-        if not self._waiting or room < min(_SUBMITTED_TOGETHER, len(self._waiting)):
+        if not self._waiting or room < min(_SUBMITTED_TOGETHER, len(self._waiting)) or now < self._not_before:
             return
         together = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
         for job in together:
             job.describe()
-        for job, native_id in zip(together, self.batch.submit([job.spec() for job in together]), strict=True):
+            self._to(job, Stage.submitted)
+        self._write()
+        try:
+            ids = self.batch.submit([job.spec() for job in together])
+        except BackendError as error:
+            self._put_back(together, error)
+            return
+        self._refusals = 0
+        for job, native_id in zip(together, ids, strict=True):
             job.native_id = native_id
             self._flying[native_id] = job
-        self.store.write_jobs((job.directory, job.attempt, job.native_id) for job in together)
+            self._unwritten[job.directory] = job
+        self._write()
 
-    def _ended(self, job: SubJob, state: JobState) -> None:
+    def _put_back(self, jobs: list[SubJob], error: BackendError) -> None:
+        """The batch system takes nothing at the moment; ask again later, unless it never will."""
+        for job in jobs:
+            self._to(job, Stage.waiting, queue=False)
+        self._waiting.extendleft(reversed(jobs))
+        answer = decide(self.policy, Cause.batch, before=self._refusals, trial=jobs[0].trial, host="")
+        if not error.transient or not isinstance(answer, Again):
+            raise error
+        self._refusals += 1
+        self._not_before = time.monotonic() + answer.pause
+
+    def _is_news(self, job: SubJob, native_id: str, state: JobState) -> bool:
+        """Whether the state is another than before; one that nobody knows of is, once that has lasted."""
+        if state.status is JobStatus.unknown:
+            if state.cause is Cause.batch:
+                self._missed.pop(native_id, None)
+                return False
+            return time.monotonic() - self._missed.setdefault(native_id, time.monotonic()) > _VANISHED_SECONDS
+        self._missed.pop(native_id, None)
+        return state.status.is_final or _STAGES[state.status] is not job.stage
+
+    def _note(self, job: SubJob, state: JobState) -> None:
+        job.last = state
         if state.status is JobStatus.completed and job.is_done():
-            self._done += 1
+            del self._flying[job.native_id]
+            self._to(job, Stage.completed)
             self._unkept.append(job)
-            return
-        if state.status is JobStatus.completed:
-            reason = f"it ended well but left no {OUTPUT_FILE}"
-            state = JobState(JobStatus.failed, reason=reason, cause=Cause.output)
-        if cause_of(state) in _WORTH_ANOTHER_TRY and job.retries < _RETRIES:
-            job.retries += 1
-            self._set_aside(job)
-            self._waiting.append(job)
-            return
-        job.failure = sentence(job.what, state, directory=job.directory, files=[f.path for f in job.planned.files])
+        elif state.status is JobStatus.completed:
+            reason = f"it ended well but left no whole {OUTPUT_FILE}"
+            self._failed(job, replace(state, status=JobStatus.failed, reason=reason, cause=Cause.output))
+        elif state.status is JobStatus.unknown:
+            reason = "lost: the batch system does not know it any more, and it left no exit code"
+            self.batch.cancel([job.native_id])  # should it turn up after all
+            self._failed(job, replace(state, status=JobStatus.failed, reason=reason, cause=Cause.node))
+        elif state.status in {JobStatus.failed, JobStatus.held}:
+            self._failed(job, state)
+        else:
+            self._to(job, _STAGES[state.status])
 
-    def _set_aside(self, job: SubJob) -> None:
-        """Keep what the failed attempt wrote, and make the directory ready for the next."""
-        aside = job.directory / f"attempt_{job.attempt}"
-        aside.mkdir(exist_ok=True)
-        for name in ("stdout", "stderr", "exit_code"):
-            if (job.directory / name).exists():
-                (job.directory / name).replace(aside / name)
-        job.attempt += 1
+    def _failed(self, job: SubJob, state: JobState) -> None:
+        """Do what the policy says about a job that failed or is held."""
+        job.last = state
+        cause = state.cause or Cause.node
+        before = job.troubles.get(cause, 0)
+        answer = decide(self.policy, cause, before=before, trial=job.trial, host=state.host)
+        if answer is Resort.wait:
+            self._to(job, Stage.held)
+            return
+        self._withdraw(job)
+        if isinstance(answer, Again):
+            job.troubles[cause] = before + 1
+            job.trial = answer.trial
+            job.not_before = time.monotonic() + answer.pause
+            job.set_aside()
+            self._to(job, Stage.waiting)
+        elif answer is not Resort.exclude or not self._left_out(job):
+            self._give_up(job, state)
+
+    def _withdraw(self, job: SubJob) -> None:
+        """Take a job out of the batch system and of our queues."""
+        if self._flying.pop(job.native_id, None) is not None and not (job.last and job.last.status.is_final):
+            self.batch.cancel([job.native_id])
+        if job.stage is Stage.waiting:
+            self._waiting = deque(other for other in self._waiting if other is not job)
+            self._later = sorted(entry for entry in self._later if entry[2] is not job)
+
+    def _give_up(self, job: SubJob, state: JobState) -> None:
+        files = [file.path for file in job.planned.files]
+        job.last = state
+        job.failure = sentence(job.what, state, directory=job.directory, files=files, tried=job.attempt + 1)
+        self._to(job, Stage.failed)
+
+    def _left_out(self, job: SubJob) -> bool:
+        """Go on without the file that could not be read, if the policy tolerates one more."""
+        found = job.unreadable()
+        if found is None:
+            return False
+        plan = self.plans[job.collection]
+        files = sum(len(planned.files) for planned in plan.jobs)
+        out = sum(file in plan.rejected for file in self.book.exclusions())
+        if not self.policy.tolerates(out + 1, files + out):
+            return False
+        file, reason = found
+        self.book.exclude({file: reason}, who="failure policy")
+        self.exclude({file: f"left out on the way: {reason}"})
+        return True
 
     def _keep(self) -> None:
-        fresh = [job for job in self._unkept if not job.planned.cached]
+        fresh = [job for job in self._unkept if not job.planned.cached and not job.is_empty]
         self.cache.keep({job.planned.output: (job.output, job.planned.keys) for job in fresh})
         self._unkept.clear()
+
+    def _write(self) -> None:
+        self.book.write(job.row for job in self._unwritten.values())
+        self._unwritten.clear()
+        self._written = time.monotonic()

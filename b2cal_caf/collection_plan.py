@@ -5,8 +5,8 @@ The plan is kept as a file, so that a resumed process splits alike.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class CollectionPlan:
     Attributes:
         identity: equal when collector, files, constants and splitting are.
         collector: as JSON holds it.
+        splitting: the most files of a sub-job, or the most sub-jobs, as the collection was split by.
+        rejected: file to the reason it cannot be used, those left out on the way included.
     """
 
     identity: str
@@ -45,8 +47,25 @@ class CollectionPlan:
     granularity: str
     databases: tuple[Path, ...]
     memory: int
+    seconds: int | None
+    splitting: tuple[int | None, int | None]
     jobs: tuple[PlannedJob, ...]
     rejected: Mapping[str, str]
+
+    def without(self, files: Mapping[str, str]) -> "CollectionPlan":
+        """The plan without some files, each left out for a reason; sub-jobs keep their numbers, and may become empty.
+
+        It is the one that is made for the other files alone, but for how these are grouped.
+        """
+        jobs = tuple(_without(job, files) for job in self.jobs)
+        gone = {str(file.path) for job in self.jobs for file in job.files} & files.keys()
+        keys = [key for job in jobs for key in job.keys]
+        rejected = {**self.rejected, **{file: files[file] for file in sorted(gone)}}
+        return replace(self, jobs=jobs, rejected=rejected, identity=_plan_identity(keys, self.splitting))
+
+    def write(self, path: Path) -> None:
+        """Keep it for a later process."""
+        write_json(path, _as_json(self))
 
 
 def plan_collection(
@@ -64,7 +83,8 @@ def plan_collection(
     """
     described = describe(collection.collector)
     keys = _keys(collection, described, checked.usable, databases)
-    identity = _identity([*keys, collection.max_files_per_job, collection.max_jobs])
+    splitting = collection.max_files_per_job, collection.max_jobs
+    identity = _plan_identity(keys, splitting)
     written = read_json(path)
     kept = isinstance(written, dict) and written.get("identity") == identity
     jobs = _read_jobs(written, checked.usable, keys) if kept else _new_jobs(collection, checked.usable, keys, cache)
@@ -74,11 +94,13 @@ def plan_collection(
         granularity=collection.collector.granularity,
         databases=tuple(databases),
         memory=collection.memory,
+        seconds=collection.seconds,
+        splitting=splitting,
         jobs=jobs,
         rejected=checked.rejected,
     )
     if not kept:
-        write_json(path, _as_json(plan))
+        plan.write(path)
     return plan, kept
 
 
@@ -150,6 +172,18 @@ def _as_json(plan: CollectionPlan) -> dict[str, Any]:
             for job in plan.jobs
         ],
     }
+
+
+def _without(job: PlannedJob, files: Mapping[str, str]) -> PlannedJob:
+    kept = [(file, key) for file, key in zip(job.files, job.keys, strict=True) if str(file.path) not in files]
+    if len(kept) == len(job.files):
+        return job
+    keys = tuple(key for _, key in kept)
+    return replace(job, files=tuple(file for file, _ in kept), keys=keys, output=output_key(keys), cached=False)
+
+
+def _plan_identity(keys: Iterable[str], splitting: tuple[int | None, int | None]) -> str:
+    return _identity([*sorted(keys), *splitting])
 
 
 def _identity(value: Any) -> str:  # noqa: ANN401 (JSON)

@@ -5,7 +5,7 @@ Source: basf2 CAF, database chaining; all databases of a chain are local, the gl
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from b2cal_caf.calibration import Columns, ConditionsReader
@@ -16,6 +16,8 @@ from b2cal_core.payloads import LocalPayload
 from b2cal_core.ranges import ExpRun
 
 _KEPT_PAYLOADS = 256
+ABSENT = "absent"
+"""Stands for the checksum of a payload that a chain does not have."""
 
 
 class ChainReader(ConditionsReader):
@@ -64,15 +66,20 @@ class ChainContent:
         self._reader = ChainReader(databases)
         self._hashes: dict[Path, str] = {}
 
-    def identity(self, names: Iterable[str], run: ExpRun) -> str:
-        """A hash of what the names resolve to in the run; equal exactly when the constants are."""
-        digest = hashlib.sha256()
-        for name in sorted(names):
-            found = self._reader.find(name, run)
-            digest.update(f"{name}={'absent' if found is None else self._hash(found.file)}\n".encode())
-        return digest.hexdigest()
+    def checksums(self, names: Iterable[str], run: ExpRun) -> dict[str, str]:
+        """Name to the checksum of what it resolves to in the run, in order; ``absent`` where there is nothing."""
+        found = {name: self._reader.find(name, run) for name in sorted(names)}
+        return {name: ABSENT if payload is None else self._hash(payload.file) for name, payload in found.items()}
 
     def _hash(self, file: Path) -> str:
         if file not in self._hashes:
             self._hashes[file] = hashlib.sha256(file.read_bytes()).hexdigest()
         return self._hashes[file]
+
+
+def constants_identity(checksums: Mapping[str, str]) -> str:
+    """A hash of payloads given by name and checksum, in order; equal exactly when the constants are."""
+    digest = hashlib.sha256()
+    for name, checksum in checksums.items():
+        digest.update(f"{name}={checksum}\n".encode())
+    return digest.hexdigest()

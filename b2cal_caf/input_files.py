@@ -41,14 +41,21 @@ def check_files(
     *,
     ignored: Iterable[ExpRun],
     requested_iov: IoV | None,
+    excluded: Mapping[str, str],
 ) -> CheckedFiles:
-    """Look at every file of the collection that is asked for; files of ignored runs are passed over without a word."""
+    """Look at every file of the collection that is asked for; files of ignored runs are passed over without a word.
+
+    ``excluded`` is file to the reason why it was left out of the request.
+    """
     left_out = frozenset(ignored)
     rejected: dict[str, str] = {}
     whole: dict[str, tuple[Path, ExpRun]] = {}
     seen: set[tuple[int, int]] = set()
     for path, run in collection.input_files.items():
         if run in left_out or (requested_iov is not None and not requested_iov.contains(run)):
+            continue
+        if str(path) in excluded:
+            rejected[str(path)] = excluded[str(path)]
             continue
         identity, reason = _look_at(path, seen)
         if reason is None:

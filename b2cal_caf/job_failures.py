@@ -14,8 +14,8 @@ def cause_of(state: JobState) -> Cause:
     return state.cause or Cause.node
 
 
-def sentence(what: str, state: JobState, *, directory: Path, files: list[Path]) -> str:
-    """What failed, why, with which files and where to look."""
+def sentence(what: str, state: JobState, *, directory: Path, files: list[Path], tried: int = 1) -> str:
+    """What failed, why, how often it was tried, with which files, and where to look."""
     if cause_of(state) is Cause.disk:
         return (
             f"{what} found no room left on the disk of {directory}; make room there and run again, "
@@ -25,7 +25,25 @@ def sentence(what: str, state: JobState, *, directory: Path, files: list[Path]) 
     named = ", ".join(str(file) for file in files[:_FILES_NAMED])
     more = f" and {len(files) - _FILES_NAMED} more" if len(files) > _FILES_NAMED else ""
     reason = state.reason or f"it ended with exit code {state.exit_code}"
-    return f"{what} failed: {why or reason}; its files: {named}{more}; see {directory / 'stderr'}"
+    often = "" if tried == 1 else f" (tried {tried} times)"
+    return (
+        f"{what} failed{often}: {why or reason}; its files: {named}{more}; see {directory / 'stderr'}{_advice(state)}"
+    )
+
+
+def _advice(state: JobState) -> str:
+    """What a person can do about it, where that is more than to look."""
+    match cause_of(state):
+        case Cause.memory:
+            return "; give it more (request_memory, or memory_limit of the failure policy), then b2cal caf retry"
+        case Cause.time:
+            return "; give it longer (request_seconds, or time_limit of the failure policy), then b2cal caf retry"
+        case Cause.input:
+            return "; mend the file, or leave it out with b2cal caf exclude, then b2cal caf retry"
+        case Cause.code:
+            return ""
+        case _:
+            return "; when that is mended, b2cal caf retry"
 
 
 def failing_lines(log: Path, most: int = 3) -> str:

@@ -141,10 +141,12 @@ def _apply_backend_args(calibrations: tuple[Calibration, ...], args: Mapping[str
         for collection in calibration.collections.values():
             if "request_memory" in args:
                 collection.memory = _megabytes(args["request_memory"])
+            if "request_seconds" in args:
+                collection.seconds = _seconds(args["request_seconds"])
             if any(key in args for key in _SPLITTING):
                 collection.max_files_per_job = args.get("max_files_per_job")
                 collection.max_jobs = args.get("max_jobs")
-    other = sorted(set(args) - {"request_memory", *_SPLITTING})
+    other = sorted(set(args) - {"request_memory", "request_seconds", *_SPLITTING})
     return [f"backend_args has keys that are not used here: {', '.join(other)}"] if other else []
 
 
@@ -156,3 +158,10 @@ def _megabytes(value: Any) -> int:  # noqa: ANN401 (checked here)
     except (ValueError, KeyError):
         msg = f"request_memory must be a number of MB or like '4 GB', got {value!r}"
         raise ConfigurationError(msg) from None
+
+
+def _seconds(value: Any) -> int:  # noqa: ANN401 (checked here)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        msg = f"request_seconds must be a whole number of seconds, 1 at least, got {value!r}"
+        raise ConfigurationError(msg)
+    return value

@@ -17,6 +17,7 @@ from b2cal_caf.checkpoints import CheckpointStore
 from b2cal_caf.collector_cache import CollectorCache
 from b2cal_caf.constants import ConstantsSource
 from b2cal_caf.forks import wait_for
+from b2cal_caf.job_book import JobBook
 from b2cal_caf.layout import RequestLayout
 from b2cal_caf.locks import request_lock
 from b2cal_caf.machine import State
@@ -76,6 +77,8 @@ class Runner:
             batch=self.batch,
             cache=CollectorCache(self.cache),
             store=CheckpointStore(layout.state_db),
+            book=JobBook(layout.state_db),
+            policy=request.failure_policy,
             observer=observer,
         )
         runs = _calibration_runs(loaded, around)
@@ -106,7 +109,10 @@ class Runner:
         ids = [native_id for run in runs.values() for native_id in run.open_ids]
         children = [run.child for run in runs.values() if run.child is not None]
         if not ids:
-            wait_for(children, _CANCEL_SECONDS)
+            if children:
+                wait_for(children, _CANCEL_SECONDS)
+            else:  # all that is left is sub-jobs that are to be tried again a little later
+                self.cancelled.wait(_BOTH_SECONDS)
             return {}
         states = self.batch.wait(ids, _BOTH_SECONDS if children else _CANCEL_SECONDS)
         if all(state.status is JobStatus.unknown for state in states.values()):

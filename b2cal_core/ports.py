@@ -11,6 +11,7 @@ from typing import Any
 
 from b2cal_core.buckets import Bucket
 from b2cal_core.campaigns import Campaign
+from b2cal_core.failure_policies import FailurePolicy
 from b2cal_core.jobs import JobSpec, JobState
 from b2cal_core.payloads import AuditEntry, GlobalTag, Lease, LocalPayload, Payload, Release, Resolved, TagState
 from b2cal_core.plans import PlanDocument
@@ -77,7 +78,7 @@ class CafObserver(ABC):
 
     @abstractmethod
     def jobs(self, calibration: str, counts: Mapping[str, int]) -> None:
-        """How many batch jobs stand where: ``submitted``, ``running``, ``completed``, ``failed``, ``cached``."""
+        """How many jobs stand where: ``submitted``, ``running``, ``held``, ``completed``, ``failed``, ``cached``."""
 
     @abstractmethod
     def log(self, message: str) -> None:
@@ -94,6 +95,7 @@ class CafRequest:
         database_chain: global tags, the last one has the highest priority.
         requested_iov: the bucket, closed at both ends.
         input_data: input name to (file, run) pairs; a directory stands for every ``*.root`` in it.
+        failure_policy: what is done about sub-jobs that fail; it does not change what the request is.
     """
 
     directory: Path
@@ -103,6 +105,7 @@ class CafRequest:
     input_data: Mapping[str, tuple[tuple[Path, ExpRun], ...]]
     expert_config: Mapping[str, Any] = field(default_factory=dict)
     backend_args: Mapping[str, Any] = field(default_factory=dict)
+    failure_policy: FailurePolicy = field(default_factory=FailurePolicy)
 
 
 @dataclass(frozen=True, slots=True)

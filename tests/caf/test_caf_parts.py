@@ -2,8 +2,9 @@
 
 import sys
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,11 +16,14 @@ from b2cal_caf.checkpoints import CalibrationRow, CheckpointStore, caf_status
 from b2cal_caf.collect_job import main
 from b2cal_caf.collector_identity import code_hash, describe, revive
 from b2cal_caf.conditions import ChainReader
+from b2cal_caf.job_book import JobBook, JobRow, OrderKind, Stage
 from b2cal_caf.job_failures import failing_lines
 from b2cal_caf.machine import TRANSITIONS, State, Trigger, after
 from b2cal_caf.scripts import load_script
 from b2cal_caf.splitting import split, split_by_files, split_by_jobs
 from b2cal_core.errors import ConfigurationError, DataError
+from b2cal_core.failure_policies import Trial
+from b2cal_core.jobs import Cause
 from b2cal_core.ranges import ExpRun, IoV
 
 
@@ -64,6 +68,12 @@ class TestMachine:
             after(State.completed, Trigger.iterate)
 
 
+def row(directory: str, **other: Any) -> JobRow:
+    number = int(Path(directory).name)
+    usual = {"stage": Stage.submitted, "native_id": "", "attempt": 0, "key": "k", "trial": Trial(2000)}
+    return JobRow(Path(directory), "c", 0, "default", number, **{**usual, **other})
+
+
 class TestCheckpoints:
     def test_rows_are_read_back_in_order_and_replaced(self, tmp_path: Path) -> None:
         store = CheckpointStore(tmp_path / "calibration_results" / "caf_state.db")
@@ -77,12 +87,32 @@ class TestCheckpoints:
         assert store.rows() == caf_status(tmp_path) == caf_status(tmp_path / "calibration_results") == expected
 
     def test_jobs_are_remembered_and_forgotten_by_directory(self, tmp_path: Path) -> None:
-        store = CheckpointStore(tmp_path / "caf_state.db")
-        store.write_jobs([(Path("/x/a/0"), 1, "id1"), (Path("/x/ab/0"), 0, "id2")])
-        store.write_jobs([(Path("/x/a/0"), 2, "id3")])
-        assert store.jobs(Path("/x/a")) == {Path("/x/a/0"): (2, "id3")}
-        store.forget_jobs(Path("/x/a"))
-        assert store.jobs(Path("/x")) == {Path("/x/ab/0"): (0, "id2")}
+        book = JobBook(tmp_path / "caf_state.db")
+        first, second = row("/x/a/0", native_id="1"), row("/x/ab/0", stage=Stage.failed, cause=Cause.time)
+        book.write([first, second])
+        again = replace(first, attempt=2, trial=Trial(4000, 60, ("n1",)), troubles={Cause.memory: 1}, peak_memory=7)
+        book.write([again])
+        assert book.rows(Path("/x/a")) == [again]
+        assert book.rows(stages=[Stage.failed]) == [second]
+        assert book.counts() == {("c", 0, "default"): {Stage.submitted: 1, Stage.failed: 1}}
+        book.forget(Path("/x/a"))
+        assert book.rows() == [second]
+
+    def test_orders_and_files_left_out_are_kept_until_somebody_looks(self, tmp_path: Path) -> None:
+        book = JobBook(tmp_path / "caf_state.db")
+        book.exclude({"/f": "bad shift"}, "anna")
+        book.exclude({"/f": "worse shift"}, "bert")
+        book.order(OrderKind.retry, ["c/0/default/3"], "anna")
+        book.order(OrderKind.cancel, [], "bert")
+        later = JobBook(tmp_path / "caf_state.db")
+        assert [(one.reason, one.who) for one in later.exclusions().values()] == [("bad shift", "anna")]
+        orders = later.orders()
+        assert [(one.what, one.which, one.who) for one in orders] == [
+            (OrderKind.retry, ("c/0/default/3",), "anna"),
+            (OrderKind.cancel, (), "bert"),
+        ]
+        later.tick_off(orders[:1])
+        assert book.orders() == orders[1:]
 
     def test_a_directory_without_checkpoints_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="is it the working directory"):

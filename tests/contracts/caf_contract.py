@@ -28,7 +28,7 @@ class Listener(CafObserver):
         self.first.set()
 
     def jobs(self, calibration: str, counts: Mapping[str, int]) -> None:
-        assert set(counts) <= {"submitted", "running", "completed", "failed", "cached"}
+        assert set(counts) <= {"submitted", "running", "held", "completed", "failed", "cached"}
         assert all(number >= 0 for number in counts.values())
 
     def log(self, message: str) -> None:
