@@ -19,25 +19,27 @@ from b2cal_core.ranges import ExpRun
 
 INDEX_FILE = "index.db"
 _VERSION = 2
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS outputs(output TEXT NOT NULL, file TEXT NOT NULL, PRIMARY KEY (file, output)) "
-    "WITHOUT ROWID",
-    "CREATE INDEX IF NOT EXISTS files_of_output ON outputs(output)",
-    "CREATE TABLE IF NOT EXISTS counts(file TEXT PRIMARY KEY, events INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS kept(output TEXT PRIMARY KEY, made REAL NOT NULL, request TEXT, size INTEGER NOT NULL, "
-    "used REAL NOT NULL, here INTEGER NOT NULL, removed REAL, why TEXT) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS collectors(number INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, "
-    "kind TEXT NOT NULL, code TEXT NOT NULL, configuration TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS constants(number INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, "
-    "payloads TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS plans(number INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL, "
-    "planned REAL NOT NULL)",
-    "CREATE INDEX IF NOT EXISTS plans_by_path ON plans(path)",
-    "CREATE TABLE IF NOT EXISTS files(path TEXT NOT NULL, key TEXT NOT NULL, exp INTEGER NOT NULL, "
-    "run INTEGER NOT NULL, identity TEXT NOT NULL, collector INTEGER NOT NULL, constants INTEGER NOT NULL, "
-    "plan INTEGER NOT NULL, PRIMARY KEY (path, key)) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS notes(name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID",
-)
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS outputs(output TEXT NOT NULL, file TEXT NOT NULL, PRIMARY KEY (file, output)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS files_of_output ON outputs(output);
+CREATE TABLE IF NOT EXISTS counts(file TEXT PRIMARY KEY, events INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS kept(
+    output TEXT PRIMARY KEY, made REAL NOT NULL, request TEXT, size INTEGER NOT NULL, used REAL NOT NULL,
+    here INTEGER NOT NULL, removed REAL, why TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS collectors(
+    number INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, code TEXT NOT NULL,
+    configuration TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS constants(
+    number INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, payloads TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS plans(
+    number INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL, planned REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS plans_by_path ON plans(path);
+CREATE TABLE IF NOT EXISTS files(
+    path TEXT NOT NULL, key TEXT NOT NULL, exp INTEGER NOT NULL, run INTEGER NOT NULL, identity TEXT NOT NULL,
+    collector INTEGER NOT NULL, constants INTEGER NOT NULL, plan INTEGER NOT NULL, PRIMARY KEY (path, key))
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notes(name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
+"""
 _AT_ONCE = 500
 _LOCK_SECONDS = 60.0
 _FORGOTTEN_AFTER = 180 * 86_400.0
@@ -174,7 +176,7 @@ class CacheIndex:
 
 def _bring_up_to_date(connection: sqlite3.Connection, size_and_time: Callable[[str], tuple[int, float] | None]) -> None:
     """Make the tables that are missing; outputs of which only the name is known are told by their files."""
-    for statement in _SCHEMA:
+    for statement in filter(str.strip, _SCHEMA.split(";")):
         connection.execute(statement)
     unknown = connection.execute("SELECT DISTINCT output FROM outputs WHERE output NOT IN (SELECT output FROM kept)")
     for (output,) in unknown.fetchall():
@@ -240,9 +242,9 @@ def recorded_files(connection: sqlite3.Connection, paths: Iterable[str]) -> dict
     )
     found: dict[str, list[RecordedFile]] = {}
     for row in sorted(select(connection, query, paths), key=lambda row: int(row[-1])):
-        path, key, exp, run, identity, constants, payloads, *collector, configuration, plan = row
+        path, key, exp, run, identity, constants, payloads, collector, kind, code, configuration, plan = row
         parts = FileParts(key, path, ExpRun(exp, run), identity, constants, json.loads(payloads))
-        recorded = RecordedFile(parts, CollectorParts(*collector, json.loads(configuration)), plan)
+        recorded = RecordedFile(parts, CollectorParts(collector, kind, code, json.loads(configuration)), plan)
         found.setdefault(path, []).append(recorded)
     return found
 
@@ -290,14 +292,19 @@ def claim(connection: sqlite3.Connection, name: str, *, every: float) -> bool:
 def forget_old(connection: sqlite3.Connection) -> None:
     """Forget outputs that went half a year ago, and files last planned anew before that of which nothing is kept."""
     before = time.time() - _FORGOTTEN_AFTER
-    gone = "SELECT output FROM kept WHERE NOT here AND coalesce(removed, 0) < ?"
-    connection.execute(f"DELETE FROM outputs WHERE output IN ({gone})", (before,))
-    connection.execute(f"DELETE FROM kept WHERE output IN ({gone})", (before,))
-    old = "SELECT number FROM plans WHERE planned < ?"
-    connection.execute(f"DELETE FROM files WHERE plan IN ({old}) AND key NOT IN (SELECT file FROM outputs)", (before,))
-    connection.execute("DELETE FROM plans WHERE planned < ? AND number NOT IN (SELECT plan FROM files)", (before,))
-    connection.execute("DELETE FROM collectors WHERE number NOT IN (SELECT collector FROM files)")
-    connection.execute("DELETE FROM constants WHERE number NOT IN (SELECT constants FROM files)")
+    for statement in filter(str.strip, _FORGET.split(";")):
+        connection.execute(statement, {"before": before} if ":before" in statement else {})
+
+
+_FORGET = """
+DELETE FROM outputs WHERE output IN (SELECT output FROM kept WHERE NOT here AND coalesce(removed, 0) < :before);
+DELETE FROM kept WHERE NOT here AND coalesce(removed, 0) < :before;
+DELETE FROM files WHERE plan IN (SELECT number FROM plans WHERE planned < :before)
+    AND key NOT IN (SELECT file FROM outputs);
+DELETE FROM plans WHERE planned < :before AND number NOT IN (SELECT plan FROM files);
+DELETE FROM collectors WHERE number NOT IN (SELECT collector FROM files);
+DELETE FROM constants WHERE number NOT IN (SELECT constants FROM files);
+"""
 
 
 def _output(row: tuple[Any, ...], files: Iterable[str] = ()) -> RecordedOutput:

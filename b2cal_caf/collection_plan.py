@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from b2cal_caf.atomic_files import read_json, write_json
-from b2cal_caf.calibration import Collection
+from b2cal_caf.cache_index import CollectorParts, FileParts
+from b2cal_caf.calibration import Collection, Collector
 from b2cal_caf.collector_cache import CollectorCache, file_key, output_key
 from b2cal_caf.collector_identity import code_hash, describe
-from b2cal_caf.conditions import ChainContent
+from b2cal_caf.conditions import ChainContent, constants_identity
 from b2cal_caf.input_files import CheckedFiles, InputFile
 from b2cal_caf.splitting import split
 from b2cal_core.ranges import ExpRun
@@ -82,7 +83,8 @@ def plan_collection(
         The plan, and whether it is the one that was there.
     """
     described = describe(collection.collector)
-    keys = _keys(collection, described, checked.usable, databases)
+    parts, files = _parts(collection.collector, described, checked.usable, databases)
+    keys = [file.key for file in files]
     splitting = collection.max_files_per_job, collection.max_jobs
     identity = _plan_identity(keys, splitting)
     written = read_json(path)
@@ -100,23 +102,35 @@ def plan_collection(
         rejected=checked.rejected,
     )
     if not kept:
+        cache.remember(path, parts, files, used=[job.output for job in jobs if job.cached])
         plan.write(path)
     return plan, kept
 
 
-def _keys(
-    collection: Collection, described: Mapping[str, Any], files: Sequence[InputFile], databases: Sequence[Path]
-) -> list[str]:
-    """The identity of what the collector finds in each file."""
-    collector = collection.collector
-    named = {key: described[key] for key in ("class", "fields")} | {"granularity": collector.granularity}
-    identity = _identity([code_hash(type(collector)), named])
+def _parts(
+    collector: Collector, described: Mapping[str, Any], files: Sequence[InputFile], databases: Sequence[Path]
+) -> tuple[CollectorParts, list[FileParts]]:
+    """What the collector finds in each file depends on, with the file's key."""
+    code = code_hash(type(collector))
+    configuration = {"fields": described["fields"], "granularity": collector.granularity}
+    identity = _identity([code, {"class": described["class"], **configuration}])
     content = ChainContent(databases)
-    constants: dict[ExpRun, str] = {}
+    constants: dict[ExpRun, tuple[str, Mapping[str, str]]] = {}
     for file in files:
         if file.run not in constants:
-            constants[file.run] = content.identity(collector.reads, file.run)
-    return [file_key(identity, f"{file.identity} {file.run}", constants[file.run]) for file in files]
+            checksums = content.checksums(collector.reads, file.run)
+            constants[file.run] = constants_identity(checksums), checksums
+    where = Path(described["script"]).name if described["script"] else described["module"]
+    return CollectorParts(identity, f"{where}:{described['class']}", code, configuration), [
+        FileParts(
+            file_key(identity, f"{file.identity} {file.run}", constants[file.run][0]),
+            str(file.path),
+            file.run,
+            file.identity.removeprefix(f"{file.path} "),
+            *constants[file.run],
+        )
+        for file in files
+    ]
 
 
 def _new_jobs(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from b2cal_caf.atomic_files import share_file
-from b2cal_caf.cache_cleaning import Cleaned, CacheUsage, cached_file, clean, usage, would_clean
+from b2cal_caf.cache_cleaning import CacheUsage, Cleaned, cached_file, clean, usage, would_clean
 from b2cal_caf.cache_index import INDEX_FILE, CacheIndex, CollectorParts, FileParts, claim, record_plan, select
 from b2cal_caf.collected import FORMAT_VERSION
 from b2cal_caf.layout import RESULTS

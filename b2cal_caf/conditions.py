@@ -66,6 +66,10 @@ class ChainContent:
         self._reader = ChainReader(databases)
         self._hashes: dict[Path, str] = {}
 
+    def identity(self, names: Iterable[str], run: ExpRun) -> str:
+        """A hash of what the names resolve to in the run; equal exactly when the constants are."""
+        return constants_identity(self.checksums(names, run))
+
     def checksums(self, names: Iterable[str], run: ExpRun) -> dict[str, str]:
         """Name to the checksum of what it resolves to in the run, in order; ``absent`` where there is nothing."""
         found = {name: self._reader.find(name, run) for name in sorted(names)}
