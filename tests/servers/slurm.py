@@ -1,11 +1,11 @@
 """A private Slurm of the tests: a controller and two machines of four processors each, all of them this one."""
 
+import contextlib
 import json
 import os
 import pwd
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -105,10 +105,11 @@ class SlurmCluster:
     def kill_controller(self) -> None:
         """End slurmctld at once, as a crash would; the machines and their jobs go on."""
         process = psutil.Process(self.controller)
-        helpers = process.children(recursive=True)  # it has one that runs scripts, which would outlive it
-        for doomed in (process, *helpers):
-            doomed.send_signal(signal.SIGKILL)
-        psutil.wait_procs([process, *helpers], START_SECONDS)
+        doomed = [process, *process.children(recursive=True)]  # a helper that runs scripts may outlive it
+        for one in doomed:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        psutil.wait_procs(doomed, START_SECONDS)
 
     def start_controller(self) -> None:
         """Start slurmctld again, on the state that the one before saved."""
