@@ -137,6 +137,9 @@ class Basf2Caf(Caf):
             seconds=progress.seconds,
         )
         result = outcome.result()
+        for name, state in result.states.items():
+            if state == "skipped":  # basf2 leaves it waiting
+                task.observer.state(name, state, result.iterations[name])
         write_result(task.layout.result, result, task.identity)
         return result
 

@@ -6,14 +6,13 @@ in a file, so that a later process can tell what happened also when nobody waite
 
 import shlex
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from b2cal_caf.job_failures import failing_lines
 from b2cal_core.errors import BackendError, ConfigurationError
-from resources.caf.basf2_process import GO, ScriptProcess, start_script
+from resources.caf.basf2_process import GO, start_script
 
 _SET_UP, _MISSING, _TOOL = "set-up", "missing", "tool"
 _KILLED = 143
@@ -101,8 +100,11 @@ class Basf2Environment:
             lines = [_kept(command, directory, number) for number, command in enumerate(commands)]
             script.write_text(self._script([*lines, "b2cal_code=0"], tool, end))
             process = start_script(script, directory, stdout=directory / "stdout", stderr=errors)
-            process.go()
-            _await(process, check)
+            try:
+                process.go()
+                process.wait(_LOOK_SECONDS, check)
+            finally:
+                process.stop()
             ended = read_end(end)
             if ended is None or ended.code == _KILLED:
                 msg = f"{tool} was killed before it answered; ask again"
@@ -142,12 +144,3 @@ def _kept(command: Sequence[str], directory: Path, number: int) -> str:
 def _answer(directory: Path, number: int) -> Answer:
     stdout, stderr, code = (directory / f"{number}_{what}" for what in ("stdout", "stderr", "code"))
     return Answer(int(code.read_text()), stdout.read_text(errors="replace"), failing_lines(stderr))
-
-
-def _await(process: ScriptProcess, check: Callable[[], None]) -> None:
-    try:
-        while process.is_running():
-            check()
-            time.sleep(_LOOK_SECONDS)
-    finally:
-        process.stop()

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,16 +62,25 @@ class ScriptProcess:
             with contextlib.suppress(BrokenPipeError), self.own.stdin as pipe:
                 pipe.write(f"{GO}\n".encode())
 
+    def wait(self, look_seconds: float, check: Callable[[], None] = lambda: None) -> None:
+        """Return when the script has ended; ``check`` is called again and again, and may raise."""
+        while self.is_running():
+            check()
+            time.sleep(look_seconds)
+
     def stop(self) -> None:
         """End all processes of the group, kindly at first; when it returns they are gone.
 
         Raises:
             BackendError: they cannot be ended.
         """
+        if self.own is not None and self.own.stdin is not None:
+            self.own.stdin.close()
         stat = _stat(self.pid)
-        if (stat is not None and _birth(stat) != self.birth) or not _members(self.pid):
-            return  # the number belongs to another process by now, or to none
-        _send(self.pid, signal.SIGTERM)
+        if stat is not None and _birth(stat) != self.birth:
+            return  # the number belongs to another process by now
+        if _members(self.pid):
+            _send(self.pid, signal.SIGTERM)
         if self._is_empty_within(_GRACE_SECONDS):
             return
         _send(self.pid, signal.SIGKILL)

@@ -34,18 +34,29 @@ class Basf2Workbench(Workbench):
             directory.mkdir(parents=True, exist_ok=True)
         shutil.copy(SCRIPT, self.scripts)
 
-    def environment(self, more: str = "", path: Path | None = None) -> Basf2Environment:
-        """The release's environment; ``path`` comes before everything else."""
-        places = [*([path] if path else []), FAKES, Path(sys.executable).parent]
+    def environment(self, more: str = "") -> Basf2Environment:
+        """The release's environment; what is in ``tools`` comes before the named fakes."""
+        places = [self.place / "tools", FAKES, Path(sys.executable).parent]
         words = ":".join(shlex.quote(str(place)) for place in places)
         return Basf2Environment(
             f"export BELLE2_LOCAL_DIR={shlex.quote(str(self.release))} PATH={words}:$PATH\n{more or 'true'}"
         )
 
-    def basf2(self, more: str = "", backend: str = "Local", path: Path | None = None, **options: Any) -> Basf2Caf:
+    def basf2(self, more: str = "", backend: str = "Local", **options: Any) -> Basf2Caf:
         """The adapter as after a start of the process."""
         chosen = Basf2Options(heartbeat=0, **{"max_processes": 2, **options} if backend == "Local" else options)
-        return Basf2Caf(self.environment(more, path), backend, chosen, poll_seconds=0.1)
+        return Basf2Caf(self.environment(more), backend, chosen, poll_seconds=0.1)
+
+    def tool(self, text: str, name: str = "b2caf-prompt-run") -> None:
+        """Put a tool that does what the shell text says before the named fake."""
+        file = self.place / "tools" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"#!/bin/bash\n{text}\n")
+        file.chmod(0o755)
+
+    def take_away(self, name: str = "b2caf-prompt-run") -> None:
+        """Let the named fake be found again."""
+        (self.place / "tools" / name).unlink()
 
 
 def process_ids(words: Path) -> list[int]:
@@ -61,7 +72,7 @@ def process_ids(words: Path) -> list[int]:
         if (
             state not in "ZX"
             and int(directory.name) != os.getpid()
-            and (str(words) in said or where.startswith(str(words)))
+            and (str(words) in said or where.is_relative_to(words))
         ):
             found.append(int(directory.name))
     return found

@@ -25,6 +25,8 @@ from b2cal_caf.splitting import split
 
 CHECKPOINTS = ("init", "collector_completed", "completed")
 MAX_ITERATIONS = 5
+PAUSE = "FAKE_BASF2_PAUSE"
+"""Calibration, state and iteration in which the fake stops for a test that wants to kill it there."""
 
 
 def apply_prompt_settings(calibrations, *, files_per_subjob: int | None, max_subjobs: int | None) -> None:
@@ -162,6 +164,9 @@ class Machine:
         if state in CHECKPOINTS:
             self.caf.database.update(self.calibration.name, "checkpoint", state)
         log("INFO", f"Calibration Machine {self.calibration.name} moved to state {state}")
+        if os.environ.get(PAUSE) == f"{self.calibration.name} {state} {self.iteration}":
+            Path("paused").touch()
+            time.sleep(1000)
 
     def step(self) -> None:
         """Go on, if it can."""
