@@ -226,7 +226,7 @@ def last_plan(connection: sqlite3.Connection, path: Path) -> RecordedPlan | None
     return None if row is None else RecordedPlan(row[0], Path(row[1]), row[2])
 
 
-def plans(connection: sqlite3.Connection, numbers: Iterable[int]) -> dict[int, RecordedPlan]:
+def plans_numbered(connection: sqlite3.Connection, numbers: Iterable[int]) -> dict[int, RecordedPlan]:
     """The plans of these numbers."""
     rows = select(connection, "SELECT number, path, planned FROM plans WHERE number", set(numbers))
     return {number: RecordedPlan(number, Path(path), planned) for number, path, planned in rows}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from b2cal_core.errors import ConfigurationError, reasons_of
 from resources.home import Home
@@ -62,11 +62,27 @@ class PublishingSettings(_Settings):
     processed_targets: str = "*"
 
 
+class CollectorCacheSettings(_Settings):
+    """How much is kept of what was collected.
+
+    Attributes:
+        limit_gb: above so many GB, outputs that were not used for longest are removed; no limit by default.
+    """
+
+    limit_gb: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+
+    @property
+    def limit(self) -> int | None:
+        """The same in bytes."""
+        return None if self.limit_gb is None else round(self.limit_gb * 1e9)
+
+
 class Deployment(_Settings):
     """All settings of an installation."""
 
     conditions: ConditionsSettings = ConditionsSettings()
     publishing: PublishingSettings = PublishingSettings()
+    collector_cache: CollectorCacheSettings = CollectorCacheSettings()
 
 
 def read_deployment(home: Home) -> Deployment:
