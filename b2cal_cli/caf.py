@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from b2cal_cli import caf_cache
 from b2cal_cli.output import AsJson, print_json, print_table, say, tell
 from b2cal_cli.session import WrongUsage, arguments, home_of
 from b2cal_core.errors import CalibrationError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from resources.home import Home
 
 app = typer.Typer(name="caf", help="Run one calibration script by hand.", no_args_is_help=True)
+caf_cache.register(app)
 
 
 @app.command()
