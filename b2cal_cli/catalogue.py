@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from b2cal_cli.campaign import store_of
-from b2cal_cli.output import AsJson, print_json, print_table, say
+from b2cal_cli.output import AsJson, print_json, print_table, say, tell
 from b2cal_cli.session import WrongUsage, arguments
 from b2cal_core.errors import ConfigurationError
 
@@ -56,10 +56,17 @@ def import_scripts(
     ctx: typer.Context,
     directory: ScriptDirectory,
     release: Annotated[str, typer.Option(help="Name under which campaigns ask for these scripts.")],
+    basf2: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SETUP",
+            help="The scripts are those of a basf2 release; this shell command sets it up, and the release is asked.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the scripts of a directory and keep their settings under the name of a release."""
-    catalogue = _read(directory)
+    catalogue = _read(directory) if basf2 is None else _read_basf2(directory, basf2)
     with arguments():
         store_of(ctx, make=True).save_catalogue(release, catalogue, scripts=directory)
     if as_json:
@@ -78,6 +85,21 @@ def _read(directory: Path) -> "Catalogue":
         file = directory / f"val_{catalogue.script(name).removeprefix('caf_')}.py"
         if file.is_file() and read_validation(file).name != name:
             raise ConfigurationError(f"{file} validates {read_validation(file).name!r}, but should validate {name!r}")
+    return catalogue
+
+
+def _read_basf2(directory: Path, setup: str) -> "Catalogue":
+    from resources.caf.basf2_catalogue import read_basf2_catalogue
+    from resources.caf.basf2_environment import Basf2Environment
+
+    catalogue = read_basf2_catalogue(Basf2Environment(setup), log=tell)
+    missing = [
+        script for script in map(catalogue.script, catalogue.order()) if not (directory / f"{script}.py").is_file()
+    ]
+    if missing:
+        raise WrongUsage(
+            f"{directory} lacks the scripts {', '.join(missing)} of the release; give the directory where it has them"
+        )
     return catalogue
 
 

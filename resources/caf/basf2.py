@@ -117,10 +117,14 @@ class Basf2Caf(Caf):
             inputs = kept_inputs(task.kept_inputs)
         try:
             self._follow(process, progress)
+            return self._conclude(task, progress, inputs)
         except BaseException:
             process.stop()
             self._withdraw_jobs(task)
             raise
+
+    def _conclude(self, task: "_Task", progress: Progress, inputs: OfferedInputs) -> CafResult:
+        """The result of a tool that has ended."""
         end = read_end(task.end)
         if end is None:
             msg = f"{TOOL} was killed from outside; run again, it goes on from its checkpoint"
@@ -141,6 +145,7 @@ class Basf2Caf(Caf):
             if state == "skipped":  # basf2 leaves it waiting
                 task.observer.state(name, state, result.iterations[name])
         write_result(task.layout.result, result, task.identity)
+        task.process.unlink()
         return result
 
     def _adopted(self, task: "_Task") -> ScriptProcess | None:
@@ -152,10 +157,8 @@ class Basf2Caf(Caf):
         if process.is_running() and identity == task.identity:
             task.observer.log(f"{TOOL} started before still runs, as process {process.pid}; waiting for it")
             return process
-        if read_end(task.end) is None:
-            process.stop()
-            self._withdraw_jobs(task)
-        task.process.unlink()
+        process.stop()
+        self._withdraw_jobs(task)
         return None
 
     def _prepare(self, task: "_Task") -> OfferedInputs:
@@ -230,6 +233,7 @@ class Basf2Caf(Caf):
         progress.look()
 
     def _withdraw_jobs(self, task: "_Task") -> None:
+        """Remove what a tool that is gone has left in the batch system; nobody looks after it any more."""
         withdraw_jobs(
             self._backend,
             self._environment,
@@ -237,6 +241,7 @@ class Basf2Caf(Caf):
             results=task.layout.results,
             observer=task.observer,
         )
+        task.process.unlink(missing_ok=True)
 
     def _check(self) -> None:
         if self._cancelled.is_set():

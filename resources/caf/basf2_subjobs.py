@@ -19,7 +19,8 @@ INPUT_FILES = "__BACKEND_INPUT_FILES__.json"
 DISK_FULL = "No space left on device"
 _OUTPUT = "CollectorOutput.root"
 _OUT_OF_MEMORY = ("MemoryError", "std::bad_alloc", "Cannot allocate memory")
-_LISTED = JobState(JobStatus.submitted)
+_CONDOR_EXECUTES = b"\n001 ("
+"""How HTCondor's log of a job begins the line that says it runs; its output is brought back at the end only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,11 @@ class SubJob:
         return f"sub-job {self.number} of collection {self.collection!r}"
 
     def state(self) -> JobState:
-        """Where it stands; without a mark of its end it is taken for running once it has written something."""
+        """Where it stands; without a mark of its end it runs once it, or HTCondor's log, has written of its start."""
         try:
             code = int((self.directory / EXIT_CODE).read_text())
         except (FileNotFoundError, NotADirectoryError, ValueError):
-            return replace(_LISTED, status=JobStatus.running) if (self.directory / "stdout").exists() else _LISTED
+            return JobState(JobStatus.running if self._has_started() else JobStatus.submitted)
         state = JobState.of_exit_code(code)
         if state.status is not JobStatus.completed:
             return self._seen_closer(state)
@@ -64,6 +65,14 @@ class SubJob:
         """Its input files."""
         listed = read_json(self.directory / INPUT_FILES)
         return [Path(path_of(name)) for name in listed] if isinstance(listed, list) else []
+
+    def _has_started(self) -> bool:
+        if (self.directory / "stdout").exists():
+            return True
+        try:
+            return _CONDOR_EXECUTES in (self.directory / "htcondor.log").read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def _seen_closer(self, state: JobState) -> JobState:
         """The state with the cause that its log gives away, where the exit code alone says that the code failed."""

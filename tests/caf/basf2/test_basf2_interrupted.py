@@ -213,6 +213,22 @@ class TestCancelled:
         (basf2.place / "go").touch()
         assert caf.run(request, Notebook()).ok
 
+    def test_jobs_of_a_killed_tool_are_withdrawn_before_they_are_submitted_again(self, basf2: Basf2Workbench) -> None:
+        condor = basf2.place / "condor"
+        condor.mkdir()
+        caf = basf2.basf2(f"export FAKE_CONDOR={condor} PATH={FAKE_CONDOR}:$PATH", "HTCondor")
+        request = waiting(basf2)
+        running = Running(caf, request)
+        wait_until(lambda: collecting(basf2))
+        os.killpg(tool_pid(request), signal.SIGKILL)
+        running.end()
+        assert "killed from outside" in str(running.error)
+        assert "2 jobs were withdrawn from HTCondor" in running.heard.logs
+        assert process_ids(request.directory) == []
+        (basf2.place / "go").touch()
+        assert caf.run(request, Notebook()).ok
+        assert len(basf2.done()) == 4
+
     def test_jobs_that_cannot_be_withdrawn_are_named(self, basf2: Basf2Workbench) -> None:
         condor = basf2.place / "condor"
         condor.mkdir()
