@@ -98,6 +98,7 @@ def would_clean(index: CacheIndex, directory: Path, limit: int | None) -> Cleane
     with index.read() as connection:
         beyond = list(_beyond(connection, limit)) if limit is not None else []
         strays, lost = _remains(connection, directory, files)
+    lost = [output for output in lost if output not in dict(beyond)]
     shared = sum(_shared(cached_file(directory, output)) for output, _ in beyond)
     return Cleaned(len(beyond), sum(size for _, size in beyond), shared, len(strays), len(lost))
 
