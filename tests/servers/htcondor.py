@@ -1,7 +1,7 @@
 """A private HTCondor pool of the tests: all its daemons and eight slots on 127.0.0.1, quick to react.
 
-Every daemon runs as one ordinary user. HTCondor runs no jobs of root, so where the tests run as root the pool is given
-another account, together with root's right to read and write all files.
+Every daemon and every job runs as the user who runs the tests. HTCondor runs no jobs of root; so if that is root, the
+pool lives in a user namespace where root's processes and files belong to another account.
 """
 
 import os
@@ -25,7 +25,7 @@ REAP_SECONDS = 5.0  # init takes up the ended processes of others, where there i
 POLL_SECONDS = 0.05
 SLOTS = 8
 MARK = "B2CAL_TEST_POOL"  # in the environment of every process of a pool
-RIGHTS_OF_ROOT = "+dac_override,+dac_read_search,+fowner"
+NAME_FOR_ROOT = "daemon"
 
 CONFIG = """
 RELEASE_DIR = {release}
@@ -69,10 +69,10 @@ SEC_PASSWORD_DIRECTORY = $(LOCAL_DIR)/passwords.d
 SEC_TOKEN_POOL_SIGNING_KEY_FILE = $(LOCAL_DIR)/passwords.d/POOL
 TRUST_DOMAIN = pool.local
 ALLOW_READ = *
-ALLOW_WRITE = {submitter}@pool.local, {account}@pool.local
+ALLOW_WRITE = {account}@pool.local
 ALLOW_DAEMON = {account}@pool.local, condor@pool.local, condor@family, condor@child
 ALLOW_NEGOTIATOR = $(ALLOW_DAEMON)
-ALLOW_ADMINISTRATOR = $(ALLOW_DAEMON), {submitter}@pool.local
+ALLOW_ADMINISTRATOR = $(ALLOW_DAEMON)
 ALLOW_ADVERTISE_STARTD = $(ALLOW_DAEMON)
 ALLOW_ADVERTISE_SCHEDD = $(ALLOW_DAEMON)
 ALLOW_ADVERTISE_MASTER = $(ALLOW_DAEMON)
@@ -86,7 +86,6 @@ SLOT_TYPE_1_PARTITIONABLE = False
 START = True
 SUSPEND = False
 PREEMPT = False
-KILL = False
 RUNBENCHMARKS = 0
 STARTD_HAS_BAD_UTMP = True
 JOB_DEFAULT_REQUESTDISK = 1024
@@ -121,7 +120,7 @@ class HTCondorPool:
     def __init__(self) -> None:
         self._release = _release()
         self.directory = Path(tempfile.mkdtemp(prefix="b2cal-htcondor-"))
-        self._account = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+        self._account = pwd.getpwnam(NAME_FOR_ROOT) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
         self._make_directory()
         self.start()
 
@@ -143,11 +142,17 @@ class HTCondorPool:
 
     def start(self) -> None:
         """Start the daemons, and wait until all slots are free for jobs."""
-        command, rights = [str(self._release / "sbin" / "condor_master"), "-f"], []
+        command = [
+            _program("setpriv"),
+            "--pdeathsig",
+            "QUIT",
+            "--",
+            str(self._release / "sbin" / "condor_master"),
+            "-f",
+        ]
         if os.geteuid() == 0:
-            rights = [f"--reuid={self._account.pw_uid}", f"--regid={self._account.pw_gid}", "--clear-groups"]
-            rights += [f"--inh-caps={RIGHTS_OF_ROOT}", f"--ambient-caps={RIGHTS_OF_ROOT}"]
-        command = [_program("setpriv"), "--pdeathsig", "QUIT", *rights, "--", *command]
+            ids = [f"--map-user={self._account.pw_uid}", f"--map-group={self._account.pw_gid}"]
+            command = [_program("unshare"), "--user", *ids, *command]
         environment = {**self.environment, "HOME": str(self.directory), MARK: str(self.directory)}
         with (self.directory / "out").open("ab") as out:
             self._master = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
@@ -249,12 +254,8 @@ class HTCondorPool:
         return "\n".join(log.read_text(errors="replace")[-2000:] for log in logs if log.exists())
 
     def _make_directory(self) -> None:
-        self.directory.chmod(0o755)
         for name in ("log", "spool", "execute", "lock", "run", "tokens.d", "passwords.d"):
-            place = self.directory / name
-            place.mkdir(mode=0o700 if name.endswith(".d") else 0o755)
-            if os.geteuid() == 0:
-                os.chown(place, self._account.pw_uid, self._account.pw_gid)
+            (self.directory / name).mkdir(mode=0o700 if name.endswith(".d") else 0o755)
         self.config.write_text(
             CONFIG.format(
                 release=self._release,
@@ -262,8 +263,7 @@ class HTCondorPool:
                 sockets=self.directory / "run" / "s",
                 port=_free_port(),
                 account=self._account.pw_name,
-                submitter=pwd.getpwuid(os.geteuid()).pw_name,
-                ids=f"{self._account.pw_uid}.{self._account.pw_gid}",
+                ids=f"{os.geteuid()}.{os.getegid()}",
                 mark=f"{MARK}={self.directory}",
                 slots=SLOTS,
                 memory=SLOTS * 1024,

@@ -1,0 +1,54 @@
+"""The event log of an HTCondor cluster: what became of its jobs, without asking the daemon that has the queue."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from b2cal_core.jobs import JobState
+from resources.batch.htcondor_queue import Number
+from resources.batch.htcondor_states import state_after
+
+
+class EventLog:
+    """The states of the jobs of one log, as far as it was followed."""
+
+    def __init__(self, path: Path, htcondor: ModuleType) -> None:
+        self.path = path
+        self.states: dict[Number, JobState] = {}
+        self._htcondor = htcondor
+        self._events: Any = None
+        self.followed = 0
+        self._damaged = False
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file, 0 when there is none: it grows with every event."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it cannot tell any more: it is gone, or no longer what it was."""
+        return self._damaged or self.size < max(1, self.followed)
+
+    def follow(self) -> None:
+        """Take in what was written since the last time; free when that is nothing."""
+        size = self.size
+        if self._damaged or size <= self.followed:
+            return
+        try:
+            if self._events is None:
+                self._events = self._htcondor.JobEventLog(str(self.path))
+            for event in self._events.events(0):
+                self._take(event)
+        except self._htcondor.HTCondorException:
+            self._damaged = True  # the queue is asked instead
+        self.followed = size
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        number = int(event.get("Cluster", -1)), int(event.get("Proc", -1))
+        before = self.states.get(number)
+        self.states[number] = state_after(event) if before is None else state_after(event, before)
