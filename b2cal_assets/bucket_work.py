@@ -87,6 +87,7 @@ class BucketWork:
             requested_iov=self.bucket.iov,
             input_data=self._input_data(self.plan.settings(calibration)),
             expert_config=self.plan.expert_config(calibration),
+            failure_policy=self.plan.campaign.failure_policy(calibration),
         )
 
     def validation_request(self, calibration: str, script: Path) -> ValidationRequest:
@@ -115,7 +116,8 @@ class BucketWork:
                 f"no raw file of bucket {self.bucket.key} is asked for by the calibrations of the cDST stage; "
                 "look at the quality of its runs: b2cal runs list"
             )
-        return CdstRequest(self._cdst_directory, chosen, self.chain(self.plan.raw_stage))
+        chain = self.chain(self.plan.raw_stage)
+        return CdstRequest(self._cdst_directory, chosen, chain, self.plan.campaign.failures)
 
     def registered_cdst(self) -> tuple[RunRecord, ...]:
         """The bucket's runs with the cDST files that the registry has of them."""

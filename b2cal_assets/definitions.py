@@ -19,7 +19,7 @@ from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.workshop import SilentObserver, Workshop
 from b2cal_core.campaigns import Campaign, Site
 from b2cal_core.errors import CalibrationError
-from b2cal_core.ports import CafObserver, CampaignStore
+from b2cal_core.ports import BatchBackend, CafObserver, CampaignStore
 from b2cal_core.settings import Catalogue
 from resources.campaigns.files import FileCampaignStore, parse_campaign
 from resources.home import Home
@@ -46,7 +46,7 @@ class EmbeddedWorkshop(dg.ConfigurableResource[Workshop]):
 def embedded_workshop(home: Home, listener: CafObserver | None = None) -> Workshop:
     """The embedded adapters; ``listener`` hears what happens in long work."""
     from b2cal_caf.validation import run_validation_script  # noqa: PLC0415 (numerics load only where work is done)
-    from resources.batch.local import LocalBatch  # noqa: PLC0415
+    from resources.batch.opened import open_batch  # noqa: PLC0415
     from resources.caf.cdst import EmbeddedCdst  # noqa: PLC0415
     from resources.caf.embedded import EmbeddedCaf  # noqa: PLC0415
     from resources.conditions.deployed import open_conditions, open_publisher  # noqa: PLC0415
@@ -56,8 +56,8 @@ def embedded_workshop(home: Home, listener: CafObserver | None = None) -> Worksh
     home.create()
     conditions = open_conditions(home)
 
-    def batch(site: Site) -> LocalBatch:
-        return LocalBatch(site.max_processes)
+    def batch(site: Site) -> BatchBackend:
+        return open_batch(site.batch, max_processes=site.max_processes)
 
     return Workshop(
         places=home,

@@ -334,7 +334,14 @@ class CollectorStep:
         if answer is Resort.wait:
             self._to(job, Stage.held)
             return
-        self._withdraw(job)
+        if state.status.is_final:
+            self._flying.pop(job.native_id, None)
+        try:
+            self._withdraw(job)
+        except BackendError as error:
+            if not error.transient:
+                raise
+            return  # the batch system does not answer just now; the job is news again at the next look
         if isinstance(answer, Again):
             job.troubles[cause] = before + 1
             job.trial = answer.trial
@@ -346,8 +353,9 @@ class CollectorStep:
 
     def _withdraw(self, job: SubJob) -> None:
         """Take a job out of the batch system and of our queues."""
-        if self._flying.pop(job.native_id, None) is not None and not (job.last and job.last.status.is_final):
+        if job.native_id in self._flying:
             self.batch.cancel([job.native_id])
+            del self._flying[job.native_id]
         if job.stage is Stage.waiting:
             self._waiting = deque(other for other in self._waiting if other is not job)
             self._later = sorted(entry for entry in self._later if entry[2] is not job)

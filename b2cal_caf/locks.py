@@ -39,6 +39,20 @@ def request_lock(directory: Path, *, log: Callable[[str], None], check: Callable
         mutex.release()
 
 
+def owner_of(directory: Path) -> str | None:
+    """Who works in the directory at the moment, in words."""
+    if _here[directory.resolve()].locked():  # asking the system here, and closing the file, would free our own lock
+        return "a thread of this process"
+    try:
+        descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        return None if _lock(descriptor) else _owner(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _wait_until(
     taken: Callable[[], bool],
     owner: Callable[[], str],

@@ -8,11 +8,12 @@ from typing import Any
 from b2cal_caf.atomic_files import write_json
 from b2cal_caf.layout import RequestLayout
 from b2cal_core.errors import ConfigurationError
+from b2cal_core.failure_policies import FailurePolicy
 from b2cal_core.ports import CafRequest
 from b2cal_core.ranges import ExpRun, IoV
 
 _REQUIRED = frozenset({"caf_script", "database_chain", "requested_iov"})
-_KNOWN = _REQUIRED | {"backend_args", "expert_config"}
+_KNOWN = _REQUIRED | {"backend_args", "expert_config", "failure_policy"}
 
 
 def write_request(layout: RequestLayout, request: CafRequest) -> None:
@@ -33,7 +34,8 @@ def read_request(config_file: Path, input_file: Path, *, directory: Path, script
     """The request in two JSON files.
 
     Args:
-        config_file: holds script, chain, requested IoV, and optionally backend_args and expert_config.
+        config_file: holds script, chain, requested IoV, and optionally backend_args, expert_config and failure_policy;
+            the last is ours, ``b2caf-prompt-run`` knows none.
         input_file: input name to pairs of directory (or file) and run.
         directory: where the request is worked on.
         scripts: where the script is looked for when it is not found relative to the configuration file.
@@ -47,7 +49,7 @@ def read_request(config_file: Path, input_file: Path, *, directory: Path, script
         problem = f"lacks {', '.join(missing)}" if missing else f"has unknown keys {', '.join(unknown)}"
         msg = f"{config_file} {problem}; it takes {', '.join(sorted(_KNOWN))}"
         raise ConfigurationError(msg)
-    for key in ("backend_args", "expert_config"):
+    for key in ("backend_args", "expert_config", "failure_policy"):
         if not isinstance(config.get(key, {}), dict):
             msg = f"{key} in {config_file} must be an object, got {config[key]!r}"
             raise ConfigurationError(msg)
@@ -59,6 +61,7 @@ def read_request(config_file: Path, input_file: Path, *, directory: Path, script
         input_data=_input_data(input_file),
         expert_config=config.get("expert_config", {}),
         backend_args=config.get("backend_args", {}),
+        failure_policy=FailurePolicy.from_mapping(config.get("failure_policy", {}), f"failure_policy in {config_file}"),
     )
 
 

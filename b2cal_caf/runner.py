@@ -21,6 +21,7 @@ from b2cal_caf.job_book import JobBook
 from b2cal_caf.layout import RequestLayout
 from b2cal_caf.locks import request_lock
 from b2cal_caf.machine import State
+from b2cal_caf.orders import obey
 from b2cal_caf.request_files import write_request
 from b2cal_caf.requests import LoadedRequest, load_request, request_identity
 from b2cal_caf.results import collected_summary, read_result, write_result
@@ -31,6 +32,8 @@ from b2cal_core.ports import BatchBackend, CafObserver, CafRequest, CafResult
 
 _CANCEL_SECONDS = 0.5
 """How long a wait may overlook that somebody cancelled."""
+_ORDERS_SECONDS = 0.5
+"""How long an order of a person may be overlooked."""
 _BOTH_SECONDS = 0.02
 """How long the end of an algorithm may be overlooked while jobs of another calibration run."""
 
@@ -83,7 +86,7 @@ class Runner:
         )
         runs = _calibration_runs(loaded, around)
         try:
-            self._loop(runs)
+            self._loop(runs, around)
         finally:
             for run in runs.values():
                 run.cancel()
@@ -91,10 +94,14 @@ class Runner:
         write_result(layout.result, result, identity)
         return result
 
-    def _loop(self, runs: Mapping[str, CalibrationRun]) -> None:
+    def _loop(self, runs: Mapping[str, CalibrationRun], around: Surroundings) -> None:
         states: Mapping[str, JobState] = {}
+        looked = 0.0
         while True:
             self._check()
+            if time.monotonic() - looked > _ORDERS_SECONDS:
+                obey(around.book, runs.values(), around.observer)
+                looked = time.monotonic()
             moved = True
             while moved:
                 moved = False

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from b2cal_cli import caf_cache
+from b2cal_cli import caf_cache, caf_jobs
 from b2cal_cli.output import AsJson, print_json, print_table, say, tell
 from b2cal_cli.session import WrongUsage, arguments, home_of
 from b2cal_core.errors import CalibrationError
@@ -13,10 +13,11 @@ from b2cal_core.errors import CalibrationError
 if TYPE_CHECKING:
     from b2cal_caf.prompt_run import PromptOptions
     from b2cal_caf.requests import LoadedRequest
-    from b2cal_core.ports import CafRequest, CafResult, ConditionsDB
+    from b2cal_core.ports import BatchBackend, CafRequest, CafResult, ConditionsDB
     from resources.home import Home
 
-app = typer.Typer(name="caf", help="Run one calibration script by hand.", no_args_is_help=True)
+app = typer.Typer(name="caf", help="Run one calibration script by hand; see and mend its jobs.", no_args_is_help=True)
+caf_jobs.register(app)
 caf_cache.register(app)
 
 
@@ -28,7 +29,8 @@ def run(
         Path, typer.Argument(metavar="INPUT_DATA.json", help="Input name to directories and their runs.")
     ],
     workdir: Annotated[Path, typer.Option(help="Where the work is done; the same directory again resumes it.")],
-    max_processes: Annotated[int | None, typer.Option(min=1, help="Jobs at a time; by default one per core.")] = None,
+    batch: Annotated[str, typer.Option(help="Where sub-jobs run: local, htcondor or slurm.")] = "local",
+    max_processes: Annotated[int | None, typer.Option(min=1, help="Local jobs at a time; one per core.")] = None,
     max_files_per_subjob: Annotated[int | None, typer.Option(min=1, help="Files of a sub-job.")] = None,
     max_subjobs: Annotated[int | None, typer.Option(min=1, help="Sub-jobs of a collection.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Prepare and check everything, run nothing.")] = False,
@@ -52,7 +54,11 @@ def run(
 
         _show_plan(prompt_run.dry_run(request), as_json=as_json)
         return
-    result = _run(home_of(ctx, make=False) if _names_tags(request) else None, request, options, max_processes)
+    from resources.batch.opened import open_batch
+
+    with arguments():
+        backend = open_batch(batch, max_processes=max_processes)
+    result = _run(home_of(ctx, make=False) if _names_tags(request) else None, request, options, backend)
     print_json(_result_json(result)) if as_json else _show_result(result)
     if not result.ok:
         sentences = "; ".join(result.errors.values())
@@ -63,14 +69,13 @@ def _names_tags(request: "CafRequest") -> bool:
     return any("/" not in entry for entry in request.database_chain)
 
 
-def _run(home: "Home | None", request: "CafRequest", options: "PromptOptions", processes: int | None) -> "CafResult":
+def _run(home: "Home | None", request: "CafRequest", options: "PromptOptions", batch: "BatchBackend") -> "CafResult":
     from b2cal_caf.prompt_run import run_prompt
     from b2cal_cli.progress_listener import ProgressListener
-    from resources.batch.local import LocalBatch
     from resources.caf.embedded import EmbeddedCaf
 
     cache = (home.cache if home else request.directory / "cache").absolute()
-    caf = EmbeddedCaf(LocalBatch(processes), _conditions(home), cache)
+    caf = EmbeddedCaf(batch, _conditions(home), cache)
     return run_prompt(request, caf, ProgressListener(tell), options=options)
 
 

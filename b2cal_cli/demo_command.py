@@ -16,6 +16,9 @@ def demo(
         int | None, typer.Option(min=1, help="Counted runs in a bucket; by default what the campaign file says.")
     ] = None,
     scale: Annotated[float, typer.Option(min=0.01, help="Factor on the number of events of every run.")] = 1.0,
+    batch: Annotated[
+        str | None, typer.Option(help="Where jobs run: local, htcondor or slurm; by default what the campaign says.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Simulate a detector with known truth, calibrate its buckets through Dagster, and publish the constants.
@@ -25,7 +28,7 @@ def demo(
     from b2cal_cli.demo_report import print_report
     from b2cal_cli.demo_run import DemoOptions, run_demo
 
-    options = DemoOptions(seed=seed, runs=runs, bucket_runs=bucket_runs, scale=scale)
+    options = DemoOptions(seed=seed, runs=runs, bucket_runs=bucket_runs, scale=scale, batch=batch)
     report = run_demo(home_of(ctx, make=True), options)
     print_report(report, as_json=as_json)
     report.require_success()

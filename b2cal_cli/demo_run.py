@@ -38,12 +38,16 @@ _STEPS_OF_PUBLISHING = frozenset({"open IoVs closed", "new IoVs created"})
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What is simulated; ``bucket_runs`` is the number of counted runs in a bucket, none as the campaign file says."""
+    """What is simulated; ``bucket_runs`` is the number of counted runs in a bucket, ``batch`` where jobs run.
+
+    Both are as the campaign file says when they are not given.
+    """
 
     seed: int
     runs: int
     bucket_runs: int | None = None
     scale: float = 1.0
+    batch: str | None = None
 
 
 def run_demo(home: Home, options: DemoOptions) -> DemoReport:
@@ -89,7 +93,7 @@ class _Demo:
     def run(self) -> DemoReport:
         records, simulated = self._take_data()
         store = FileCampaignStore(self._home)
-        campaign = prepare_campaign(store, bucket_runs=self._options.bucket_runs)
+        campaign = prepare_campaign(store, bucket_runs=self._options.bucket_runs, batch=self._options.batch)
         publish_nominal(self._workshop.conditions, self._home, campaign.base_tags[0])
         plan = CampaignPlan.read(store, campaign.name)
         with quiet_instance(self._home.dagster_home) as instance:

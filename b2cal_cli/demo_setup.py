@@ -39,31 +39,42 @@ def publish_nominal(conditions: ConditionsDB, home: Home, tag: str) -> bool:
     return True
 
 
-def prepare_campaign(store: FileCampaignStore, *, bucket_runs: int | None) -> Campaign:
+def prepare_campaign(store: FileCampaignStore, *, bucket_runs: int | None, batch: str | None) -> Campaign:
     """The demo's campaign; kept with its catalogue unless the home has one of the name, whose changes then stand.
 
     Args:
         store: of the home.
         bucket_runs: counted runs in a bucket, for a campaign that is not there yet.
+        batch: the batch system, which may be another each time: where jobs run changes no result.
 
     Raises:
-        ConfigurationError: the home's campaign fills buckets with another number of runs.
+        ConfigurationError: the home's campaign fills buckets with another number of runs, or there is no such batch
+            system.
     """
     text = CAMPAIGN_FILE.read_text(encoding="utf-8")
     shipped = parse_campaign(text, str(CAMPAIGN_FILE))
     store.save_catalogue(shipped.catalogue, read_catalogue(SCRIPTS), scripts=SCRIPTS)
     if shipped.name not in store.names():
-        return store.save_campaign(text if bucket_runs is None else _with_bucket_runs(text, bucket_runs))
+        return store.save_campaign(_adapted(text, bucket_runs, batch))
     campaign = store.campaign(shipped.name)
     if bucket_runs not in {None, campaign.buckets.runs}:
         raise ConfigurationError(
             f"campaign {campaign.name} of this home fills a bucket with {campaign.buckets.runs} runs, "
             f"not {bucket_runs}; use another home directory (--home)"
         )
+    if batch not in {None, campaign.site.batch}:
+        return store.save_campaign(_adapted(store.campaign_text(campaign.name), None, batch))
     return campaign
 
 
-def _with_bucket_runs(text: str, runs: int) -> str:
+def _adapted(text: str, runs: int | None, batch: str | None) -> str:
+    """The campaign file with another bucket size or batch system; as it is when neither is asked for."""
+    if runs is None and batch is None:
+        return text
     mapping: dict[str, Any] = yaml.safe_load(text)
-    policy = {key: value for key, value in mapping.get("buckets", {}).items() if key not in {"events", "hours"}}
-    return yaml.safe_dump({**mapping, "buckets": {**policy, "runs": runs}}, sort_keys=False, allow_unicode=True)
+    if runs is not None:
+        policy = {key: value for key, value in mapping.get("buckets", {}).items() if key not in {"events", "hours"}}
+        mapping["buckets"] = {**policy, "runs": runs}
+    if batch is not None:
+        mapping["site"] = {**mapping.get("site", {}), "batch": batch}
+    return yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True)

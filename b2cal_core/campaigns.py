@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from string import Formatter
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from b2cal_core.buckets import Bucket, BucketPolicy
 from b2cal_core.errors import CatalogueError, ConfigurationError, reasons_of
+from b2cal_core.failure_policies import FailurePolicy
 from b2cal_core.payloads import check_tag_name
 from b2cal_core.publishing import UpdateMode
 from b2cal_core.ranges import ExpRun
@@ -54,7 +55,7 @@ class Site(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     caf: str = Field(default="embedded", description="embedded or basf2")
-    batch: str = Field(default="local", description="local, htcondor or slurm")
+    batch: Literal["local", "htcondor", "slurm"] = Field(default="local", description="where jobs run")
     max_processes: int | None = Field(default=None, ge=1, description="jobs at a time; none: one per core")
 
 
@@ -83,6 +84,12 @@ class Campaign(BaseModel):
     thresholds: dict[str, dict[str, dict[str, float]]] = Field(
         default_factory=dict,
         description="per calibration and figure of merit: low_fail, low_warn, high_warn, high_fail",
+    )
+    failures: FailurePolicy = Field(
+        default_factory=FailurePolicy, description="what is done about sub-jobs that fail, by cause"
+    )
+    failures_of: dict[str, FailurePolicy] = Field(
+        default_factory=dict, description="per calibration name: what is done otherwise there"
     )
     gates: Gates = Gates()
     site: Site = Site()
@@ -151,7 +158,7 @@ class Campaign(BaseModel):
         return tuple(name for name in catalogue.order() if name in wanted)
 
     def fitted_to(self, catalogue: Catalogue) -> Self:
-        """The campaign with ``expert_config`` and ``thresholds`` under the calibrations' own names.
+        """The campaign with all that is set per calibration under the calibrations' own names.
 
         Raises:
             ConfigurationError: it asks for or configures a calibration that it cannot have, or sets a key that the
@@ -160,6 +167,7 @@ class Campaign(BaseModel):
         chosen = self.calibrations_of(catalogue)
         config = _renamed(self.expert_config, "expert_config", chosen, catalogue)
         thresholds = _renamed(self.thresholds, "thresholds", chosen, catalogue)
+        failures = _renamed(self.failures_of, "failures_of", chosen, catalogue)
         for name, values in config.items():
             known = catalogue[name].expert_config
             unknown = sorted(set(values) - set(known))
@@ -167,7 +175,12 @@ class Campaign(BaseModel):
                 raise ConfigurationError(
                     f"expert_config of {name!r} has no key {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
                 )
-        return self.model_copy(update={"expert_config": config, "thresholds": thresholds})
+        return self.model_copy(update={"expert_config": config, "thresholds": thresholds, "failures_of": failures})
+
+    def failure_policy(self, calibration: str) -> FailurePolicy:
+        """What is done about sub-jobs of a calibration that fail."""
+        own = self.failures_of.get(calibration)
+        return self.failures if own is None else self.failures.overridden(own)
 
     def takes(self, run: ExpRun) -> bool:
         """Whether the run lies in the campaign's range, ends included."""

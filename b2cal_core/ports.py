@@ -177,6 +177,7 @@ class CdstRequest:
     directory: Path
     runs: tuple[RunRecord, ...]
     database_chain: tuple[str, ...]
+    failure_policy: FailurePolicy = field(default_factory=FailurePolicy)
 
 
 @dataclass(frozen=True, slots=True)

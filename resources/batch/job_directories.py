@@ -43,6 +43,12 @@ def read_record(directory: Path, key: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and record.get("key") == key else None
 
 
+def backend_of(directory: Path) -> str | None:
+    """The kind of batch system that the job of the directory was submitted to."""
+    record = read_json(directory / RECORD)
+    return str(record["backend"]) if isinstance(record, dict) and "backend" in record else None
+
+
 def write_end(directory: Path, code: int, *, cause: Cause | None = None, reason: str = "") -> None:
     """Write how a job ended that could not do so itself; the cause, if the code alone does not tell it."""
     if cause is not None:

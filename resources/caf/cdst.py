@@ -12,56 +12,24 @@ import shutil
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from b2cal_caf.atomic_files import read_json, write_json
 from b2cal_caf.collector_identity import code_hash
 from b2cal_caf.conditions import ChainContent
 from b2cal_caf.constants import ConstantsSource
-from b2cal_caf.job_failures import cause_of, sentence
 from b2cal_caf.local_database import LocalDatabase
 from b2cal_caf.locks import request_lock
 from b2cal_caf.root_files import open_root, root_damage
-from b2cal_core.errors import BackendError, DataError
-from b2cal_core.jobs import Cause, JobSpec, JobState, JobStatus
+from b2cal_core.errors import BackendError
+from b2cal_core.failure_policies import Trial
 from b2cal_core.ports import BatchBackend, CafObserver, CdstProducer, CdstRequest, CdstResult, ConditionsDB
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.runs import DataFile, RunRecord
+from resources.caf.cdst_jobs import CdstJobs, CdstTask
 
 DESCRIPTION = "cdst_job.json"
-_ATTEMPT = "attempt.json"
-_RETRIES = 2
-_WORTH_ANOTHER_TRY = frozenset({Cause.killed, Cause.memory, Cause.node, Cause.output})
-_CANCEL_SECONDS = 0.5
-_TELL_JOBS_SECONDS = 1.0
-_WHO = "cdst"
-
-
-@dataclass(slots=True)
-class _Task:
-    """One cDST file to be made."""
-
-    run: ExpRun
-    raw: DataFile
-    output: Path
-    directory: Path
-    key: str
-    retries: int = 0
-
-    @property
-    def record(self) -> Path:
-        """Says what the output was made from."""
-        return self.output.with_name(f".{self.output.name}.json")
-
-    def made(self) -> DataFile | None:
-        """The cDST file, when it is there and made from just this."""
-        record = read_json(self.record)
-        if not isinstance(record, dict) or record.get("key") != self.key or not self.output.exists():
-            return None
-        if self.output.stat().st_size != record["file"]["size"]:
-            return None
-        return DataFile(**record["file"])
 
 
 class EmbeddedCdst(CdstProducer):
@@ -102,7 +70,16 @@ class EmbeddedCdst(CdstProducer):
             rejected: dict[str, str] = {}
             tasks = self._tasks(replace(request, directory=directory), observer, rejected)
             missing = [task for task in tasks if task.made() is None]
-            self._make(missing, observer, cached=len(tasks) - len(missing))
+            jobs = CdstJobs(
+                batch=self._batch,
+                module=self._module,
+                policy=request.failure_policy,
+                observer=observer,
+                record=_record,
+                cached=len(tasks) - len(missing),
+                check=self._check,
+            )
+            jobs.run(missing)
             made = {(task.run, task.raw.path): task.made() for task in tasks}
         return CdstResult(
             runs=tuple(_with_cdst(record, made) for record in request.runs),
@@ -112,7 +89,7 @@ class EmbeddedCdst(CdstProducer):
             cached=len(tasks) - len(missing),
         )
 
-    def _tasks(self, request: CdstRequest, observer: CafObserver, rejected: dict[str, str]) -> list[_Task]:
+    def _tasks(self, request: CdstRequest, observer: CafObserver, rejected: dict[str, str]) -> list[CdstTask]:
         """One task per raw file that can be used."""
         raw = [(record.run, file) for record in request.runs for file in record.files if file.data_format == "raw"]
         wanted = list({(run, file.path): (run, file) for run, file in raw}.values())
@@ -142,11 +119,11 @@ class EmbeddedCdst(CdstProducer):
 
     def _task(
         self, directory: Path, run: ExpRun, file: DataFile, *, made_with: Sequence[str], databases: Sequence[Path]
-    ) -> _Task:
+    ) -> CdstTask:
         identity = [self._module, *made_with, str(run), file.tag, file.path, str(file.size), file.checksum]
         key = hashlib.sha256("\n".join(identity).encode()).hexdigest()
         output = _output(directory, run, file)
-        task = _Task(run, file, output, directory / "jobs" / key[:32], key)
+        task = CdstTask(run, file, output, directory / "jobs" / key[:32], key, Trial(self._memory))
         if task.made() is None:
             described = {"input": file.path, "output": str(output), "exp": run.exp, "run": run.run, "tag": file.tag}
             write_json(task.directory / DESCRIPTION, {**described, "databases": [str(path) for path in databases]})
@@ -162,67 +139,10 @@ class EmbeddedCdst(CdstProducer):
         write_json(note, {"identity": identity})
         return databases
 
-    def _make(self, tasks: Sequence[_Task], observer: CafObserver, *, cached: int) -> None:
-        flying = dict(zip(self._batch.submit([self._spec(task) for task in tasks]), tasks, strict=True))
-        failures: list[str] = []
-        told = 0.0
-        try:
-            while flying:
-                self._check()
-                states = self._batch.wait(list(flying), _CANCEL_SECONDS)
-                for native_id, state in states.items():
-                    if state.status.is_final:
-                        self._ended(flying, native_id, state, failures=failures)
-                if time.monotonic() - told >= _TELL_JOBS_SECONDS or not flying:
-                    told = time.monotonic()
-                    done = len(tasks) - len(flying) - len(failures)
-                    running = sum(state.status is JobStatus.running for state in states.values())
-                    counts = {"submitted": len(flying) - running, "running": running, "completed": done}
-                    observer.jobs(_WHO, {**counts, "failed": len(failures), "cached": cached})
-        finally:
-            if flying:
-                self._batch.cancel(list(flying))
-        if failures:
-            more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-            msg = f"{failures[0]}{more}"
-            raise DataError(msg)
-
-    def _ended(self, flying: dict[str, _Task], native_id: str, state: JobState, *, failures: list[str]) -> None:
-        task = flying.pop(native_id)
-        if state.status is JobStatus.completed and task.output.exists() and root_damage(task.output) is None:
-            _record(task)
-            shutil.rmtree(task.directory, ignore_errors=True)
-            return
-        if state.status is JobStatus.completed:
-            reason = f"it ended well but left no {task.output}"
-            state = JobState(JobStatus.failed, reason=reason, cause=Cause.output)
-        write_json(task.directory / _ATTEMPT, _attempt(task) + 1)
-        if cause_of(state) in _WORTH_ANOTHER_TRY and task.retries < _RETRIES:
-            task.retries += 1
-            flying[self._batch.submit([self._spec(task)])[0]] = task
-            return
-        what = f"reconstruction of {task.raw.path} ({task.run})"
-        failures.append(sentence(what, state, directory=task.directory, files=[Path(task.raw.path)]))
-
-    def _spec(self, task: _Task) -> JobSpec:
-        content = f"{task.key} {task.directory} {_attempt(task)}"
-        return JobSpec(
-            key=hashlib.sha256(content.encode()).hexdigest()[:32],
-            directory=task.directory,
-            module=self._module,
-            args=(str(task.directory),),
-            memory=self._memory * 2**task.retries,
-        )
-
     def _check(self) -> None:
         if self._cancelled.is_set():
             msg = "the cDST production was cancelled; asking again resumes it"
             raise BackendError(msg, transient=False)
-
-
-def _attempt(task: _Task) -> int:
-    """How often making the file has failed, also in former processes."""
-    return int(read_json(task.directory / _ATTEMPT) or 0)
 
 
 def _output(directory: Path, run: ExpRun, file: DataFile) -> Path:
@@ -245,7 +165,7 @@ def _twin(outputs: dict[Path, str], output: Path, file: DataFile) -> str | None:
     return None if first == file.path else f"its cDST file would have the name of that of {first}"
 
 
-def _record(task: _Task) -> None:
+def _record(task: CdstTask) -> None:
     """Write down what was made; only then does the file count."""
     with open_root(task.output) as root:
         events = int(root["tree"].num_entries)

@@ -41,6 +41,10 @@ class FileCampaignStore(CampaignStore):
             )
         return campaign
 
+    def campaign_text(self, name: str) -> str:
+        """The text of a campaign's file, which must be there."""
+        return _read(self._home.campaigns / f"{name}.yaml")
+
     def save_campaign(self, text: str) -> Campaign:
         """Check a campaign's YAML text against its catalogue and keep it; an earlier one of the name is replaced."""
         campaign = self.check_campaign(text)

@@ -12,6 +12,7 @@ import uproot
 
 from b2cal_caf.local_database import LocalDatabase
 from b2cal_caf.payload_files import read_payload, write_payload
+from b2cal_core.failure_policies import FailurePolicy
 from b2cal_core.ports import CafObserver, CafRequest, CafResult
 from b2cal_core.ranges import ExpRun, IoV
 from resources.batch.local import LocalBatch
@@ -94,9 +95,12 @@ class Workbench:
         iov: IoV = EVERYTHING,
         chain: tuple[str, ...] = (),
         script: Path = SCRIPT,
+        args: Mapping[str, Any] | None = None,
+        policy: FailurePolicy | None = None,
         **config: Any,
     ) -> CafRequest:
-        return CafRequest(self.place / name, script, chain, iov, {"beam": tuple(inputs)}, config)
+        beam = {"beam": tuple(inputs)}
+        return CafRequest(self.place / name, script, chain, iov, beam, config, args or {}, policy or FailurePolicy())
 
     def run(self, request: CafRequest, observer: CafObserver | None = None, *, cache: str = "cache") -> CafResult:
         os.environ["SYNTHETIC_DIARY"] = str(self.diary)

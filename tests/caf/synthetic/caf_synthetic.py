@@ -57,6 +57,9 @@ class Counter(Collector):
     kills: tuple[str, ...] = ()
     kills_once: tuple[str, ...] = ()
     fills_disk: tuple[str, ...] = ()
+    hungry: tuple[str, ...] = ()
+    sleepy: tuple[str, ...] = ()
+    breaks: tuple[str, ...] = ()
     waits_for: str = ""
 
     def collect(self, file: Path, run: ExpRun, conditions: ConditionsReader) -> dict:
@@ -89,6 +92,14 @@ class Counter(Collector):
             time.sleep(0.005)
         if file.name in self.fills_disk:
             raise OSError(28, "No space left on device")
+        if file.name in self.hungry:
+            kept = bytearray(900 * 2**20)
+            kept[::4096] = b"x" * len(kept[::4096])
+            time.sleep(2)
+        if file.name in self.sleepy:
+            time.sleep(3)
+        if file.name in self.breaks:
+            os.truncate(file, 50)
 
 
 @dataclass(frozen=True)
