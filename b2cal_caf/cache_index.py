@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from b2cal_core.errors import BackendError, DataError
 from b2cal_core.ranges import ExpRun
@@ -64,9 +64,8 @@ class CollectorParts:
     configuration: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class FileParts:
-    """An input file as its key sees it.
+class FileParts(NamedTuple):
+    """An input file as its key sees it; a plain tuple, because plans make ten thousands of them.
 
     Attributes:
         identity: size in bytes and time of the last change in nanoseconds.

@@ -116,21 +116,16 @@ def _parts(
     identity = _identity([code, {"class": described["class"], **configuration}])
     content = ChainContent(databases)
     constants: dict[ExpRun, tuple[str, Mapping[str, str]]] = {}
+    parts = []
     for file in files:
-        if file.run not in constants:
+        if (found := constants.get(file.run)) is None:
             checksums = content.checksums(collector.reads, file.run)
-            constants[file.run] = constants_identity(checksums), checksums
+            found = constants[file.run] = constants_identity(checksums), checksums
+        key = file_key(identity, f"{file.identity} {file.run}", found[0])
+        path = str(file.path)
+        parts.append(FileParts(key, path, file.run, file.identity[len(path) + 1 :], *found))
     where = Path(described["script"]).name if described["script"] else described["module"]
-    return CollectorParts(identity, f"{where}:{described['class']}", code, configuration), [
-        FileParts(
-            file_key(identity, f"{file.identity} {file.run}", constants[file.run][0]),
-            str(file.path),
-            file.run,
-            file.identity.removeprefix(f"{file.path} "),
-            *constants[file.run],
-        )
-        for file in files
-    ]
+    return CollectorParts(identity, f"{where}:{described['class']}", code, configuration), parts
 
 
 def _new_jobs(
