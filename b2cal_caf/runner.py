@@ -45,12 +45,14 @@ class Runner:
     Args:
         cache: directory of collector outputs, shared by all requests.
         cancelled: set from another thread to end a run.
+        cache_limit: bytes that the outputs in the cache may take; no limit by default.
     """
 
     batch: BatchBackend
     constants: ConstantsSource
     cache: Path
     cancelled: threading.Event
+    cache_limit: int | None = None
 
     def run(self, request: CafRequest, observer: CafObserver) -> CafResult:
         """See ``Caf.run``."""
@@ -78,7 +80,7 @@ class Runner:
             requested_iov=request.requested_iov,
             constants=self.constants.provide(request.database_chain, layout.constants, within=request.requested_iov),
             batch=self.batch,
-            cache=CollectorCache(self.cache),
+            cache=CollectorCache(self.cache, self.cache_limit),
             store=CheckpointStore(layout.state_db),
             book=JobBook(layout.state_db),
             policy=request.failure_policy,

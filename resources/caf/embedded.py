@@ -15,11 +15,14 @@ class EmbeddedCaf(Caf):
         batch: where collector sub-jobs run; algorithms run on this machine.
         conditions: where the tags of a chain are; without it a chain may name testing payload storages only.
         cache: directory of collector outputs, shared by all requests.
+        cache_limit: bytes that the outputs may take, cleaned up from time to time; no limit by default.
     """
 
-    def __init__(self, batch: BatchBackend, conditions: ConditionsDB | None, cache: Path) -> None:
+    def __init__(
+        self, batch: BatchBackend, conditions: ConditionsDB | None, cache: Path, cache_limit: int | None = None
+    ) -> None:
         self._cancelled = threading.Event()
-        self._runner = Runner(batch, ConstantsSource(conditions), cache.absolute(), self._cancelled)
+        self._runner = Runner(batch, ConstantsSource(conditions), cache.absolute(), self._cancelled, cache_limit)
 
     def run(self, request: CafRequest, observer: CafObserver) -> CafResult:
         """Run, or resume, the request."""
