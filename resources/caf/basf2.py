@@ -1,27 +1,18 @@
 """basf2's own CAF behind the port ``Caf``, driven through ``b2caf-prompt-run``.
 
 Of the tool nothing is assumed but its documented interface: two JSON files in, its options, the state database and the
-layout of its directories, its exit code. In the request's directory it leaves, beside what ``b2cal_caf.layout`` names::
-
-    basf2_request.json                    the identity of the inputs that ``calibration_results`` belongs to
-    basf2_run.sh                          the command, with the set-up
-    basf2_stdout, basf2_stderr            what the tool says
-    basf2_process.json, basf2_lock        which process works there; held by it
-    basf2_end                             how it ended
-    basf2_inputs/, basf2_inputs.json      links to files where a directory holds more than was asked for; what was given
+layout of its directories, its exit code.
 """
 
 import hashlib
 import json
-import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from b2cal_caf.atomic_files import DISK_FULL_ERRORS, read_json, write_atomically, write_json
+from b2cal_caf.atomic_files import DISK_FULL_ERRORS, write_atomically, write_json
 from b2cal_caf.constants import ConstantsSource
 from b2cal_caf.input_files import file_identity
 from b2cal_caf.layout import RequestLayout
@@ -29,6 +20,7 @@ from b2cal_caf.local_database import TEXT_FILE
 from b2cal_caf.locks import request_lock
 from b2cal_caf.results import read_result, write_result
 from b2cal_core.errors import BackendError, ConfigurationError
+from b2cal_core.failure_policies import FailurePolicy
 from b2cal_core.ports import Caf, CafObserver, CafRequest, CafResult, ConditionsDB
 from resources.caf.basf2_batch import withdraw_jobs
 from resources.caf.basf2_catalogue import show_settings
@@ -38,6 +30,7 @@ from resources.caf.basf2_options import Basf2Options
 from resources.caf.basf2_outcome import TOOL, Outcome
 from resources.caf.basf2_process import ScriptProcess, read_process, start_script, write_process
 from resources.caf.basf2_progress import Progress
+from resources.caf.basf2_task import Basf2Task
 
 _FORMAT = 1
 """Raised when the adapter changes such that finished requests must be done again."""
@@ -50,7 +43,7 @@ class Basf2Caf(Caf):
 
     The tool imports the script from the release, by its name alone; of ``CafRequest.script`` only that counts, and the
     content, if the file is there, for knowing whether a request has changed. A database chain holds global tags, which
-    basf2 reads from the conditions database that its environment names (``BELLE2_CONDB_METADATA``).
+    basf2 reads from the conditions database that its environment names (``BELLE2_CONDB_SERVERLIST``).
 
     The tool takes every ``*.root`` below a directory. Files that are all there is in a directory are given by it; of
     others, it is given a directory of links in the request's directory, which batch machines must be able to see.
@@ -99,7 +92,7 @@ class Basf2Caf(Caf):
                 observer.log(f"everything in {layout.directory} was done before, with the same inputs")
                 return done
             try:
-                return self._work(_Task(request, layout, identity, observer))
+                return self._work(Basf2Task(request, layout, identity, observer))
             except OSError as error:
                 raise _in_words(error, layout) from error
 
@@ -107,7 +100,7 @@ class Basf2Caf(Caf):
         """End a ``run`` in another thread, with the tool and its batch jobs."""
         self._cancelled.set()
 
-    def _work(self, task: "_Task") -> CafResult:
+    def _work(self, task: Basf2Task) -> CafResult:
         progress = Progress(task.layout, task.observer, task.stdout, self._clock)
         process = self._adopted(task)
         if process is None:
@@ -123,7 +116,7 @@ class Basf2Caf(Caf):
             self._withdraw_jobs(task)
             raise
 
-    def _conclude(self, task: "_Task", progress: Progress, inputs: OfferedInputs) -> CafResult:
+    def _conclude(self, task: Basf2Task, progress: Progress, inputs: OfferedInputs) -> CafResult:
         """The result of a tool that has ended."""
         end = read_end(task.end)
         if end is None:
@@ -148,20 +141,21 @@ class Basf2Caf(Caf):
         task.process.unlink()
         return result
 
-    def _adopted(self, task: "_Task") -> ScriptProcess | None:
+    def _adopted(self, task: Basf2Task) -> ScriptProcess | None:
         """The tool that a predecessor left running on the same inputs; what it left of others is ended."""
         found = read_process(task.process, task.lock)
         if found is None:
             return None
         process, identity = found
-        if process.is_running() and identity == task.identity:
-            task.observer.log(f"{TOOL} started before still runs, as process {process.pid}; waiting for it")
-            return process
-        process.stop()
+        if process is not None:
+            if process.is_running() and identity == task.identity:
+                task.observer.log(f"{TOOL} started before still runs, as process {process.pid}; waiting for it")
+                return process
+            process.stop()
         self._withdraw_jobs(task)
         return None
 
-    def _prepare(self, task: "_Task") -> OfferedInputs:
+    def _prepare(self, task: Basf2Task) -> OfferedInputs:
         """Write the two files of the request; the script's input names are asked of the release."""
         request, layout = task.request, task.layout
         name = self._script_name(request.script)
@@ -175,6 +169,8 @@ class Basf2Caf(Caf):
         unknown = sorted(set(request.expert_config) - set(settings.expert_config))
         if unknown:
             task.observer.log(f"expert_config has keys that the script does not declare: {', '.join(unknown)}")
+        if request.failure_policy != FailurePolicy():
+            task.observer.log("basf2 tries no sub-job again by itself; the failure policy of the campaign is not used")
         inputs = offer_inputs(request, task.links)
         for file, reason in inputs.rejected.items():
             task.observer.log(f"input file {file} is left out: {reason}")
@@ -191,7 +187,7 @@ class Basf2Caf(Caf):
         keep_inputs(task.kept_inputs, inputs)
         return inputs
 
-    def _start(self, task: "_Task", progress: Progress) -> ScriptProcess:
+    def _start(self, task: Basf2Task, progress: Progress) -> ScriptProcess:
         layout = task.layout
         command = self._command(task)
         progress.start()
@@ -208,7 +204,7 @@ class Basf2Caf(Caf):
         task.observer.log(f"{TOOL} runs as process {process.pid}; see {task.stdout}")
         return process
 
-    def _command(self, task: "_Task") -> Sequence[str]:
+    def _command(self, task: Basf2Task) -> Sequence[str]:
         """The command; what is there of other inputs is removed here, and by the tool what that should have missed."""
         layout = task.layout
         options, _ = self._options.with_request(task.request.backend_args)
@@ -232,7 +228,7 @@ class Basf2Caf(Caf):
         process.stop()  # nothing of the group outlives its leader
         progress.look()
 
-    def _withdraw_jobs(self, task: "_Task") -> None:
+    def _withdraw_jobs(self, task: Basf2Task) -> None:
         """Remove what a tool that is gone has left in the batch system; nobody looks after it any more."""
         withdraw_jobs(
             self._backend,
@@ -268,71 +264,6 @@ class Basf2Caf(Caf):
             constants = ConstantsSource(self._conditions)
             content["constants"] = constants.identity(request.database_chain, within=request.requested_iov)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """A request being worked on."""
-
-    request: CafRequest
-    layout: RequestLayout
-    identity: str
-    observer: CafObserver
-
-    @property
-    def script(self) -> Path:
-        return self.layout.directory / "basf2_run.sh"
-
-    @property
-    def stdout(self) -> Path:
-        return self.layout.directory / "basf2_stdout"
-
-    @property
-    def stderr(self) -> Path:
-        return self.layout.directory / "basf2_stderr"
-
-    @property
-    def process(self) -> Path:
-        return self.layout.directory / "basf2_process.json"
-
-    @property
-    def lock(self) -> Path:
-        return self.layout.directory / "basf2_lock"
-
-    @property
-    def end(self) -> Path:
-        return self.layout.directory / "basf2_end"
-
-    @property
-    def links(self) -> Path:
-        return self.layout.directory / "basf2_inputs"
-
-    @property
-    def kept_identity(self) -> Path:
-        return self.layout.directory / "basf2_request.json"
-
-    @property
-    def kept_inputs(self) -> Path:
-        return self.layout.directory / "basf2_inputs.json"
-
-    def make_room(self) -> bool:
-        """Remove the results of other inputs, so that the two are never mixed; returns whether there were any."""
-        layout, identity = self.layout, {"identity": self.identity}
-        layout.result.unlink(missing_ok=True)
-        there = layout.results.exists()
-        if there and read_json(self.kept_identity) == identity and not layout.request_identity.exists():
-            return False
-        if there:
-            self.observer.log(f"the inputs changed since {layout.results} was written; starting anew")
-            shutil.rmtree(layout.results, ignore_errors=True)
-        shutil.rmtree(layout.all_exported, ignore_errors=True)
-        write_json(self.kept_identity, identity)
-        return there
-
-    def is_started(self) -> bool:
-        """Whether the tool has got beyond asking the script: it has written its state database."""
-        database = self.layout.state_db
-        return database.exists() and database.stat().st_mtime_ns >= self.script.stat().st_mtime_ns
 
 
 def _refuse_storages(chain: Sequence[str]) -> None:

@@ -127,8 +127,10 @@ def write_process(file: Path, process: ScriptProcess, identity: str) -> None:
     write_json(file, {"pid": process.pid, "birth": process.birth, "host": os.uname().nodename, "identity": identity})
 
 
-def read_process(file: Path, lock: Path) -> tuple[ScriptProcess, str] | None:
-    """The process that was written down, and what it works on; ``None`` when there is none any more.
+def read_process(file: Path, lock: Path) -> tuple[ScriptProcess | None, str] | None:
+    """The process that was written down, and what it works on; ``None`` when there is none.
+
+    Of a process of another machine only this is known: it has ended, when it does not hold the lock any more.
 
     Raises:
         BackendError: it is one of another machine, and still holds the lock.
@@ -136,10 +138,10 @@ def read_process(file: Path, lock: Path) -> tuple[ScriptProcess, str] | None:
     written = read_json(file)
     if not isinstance(written, dict):
         return None
-    if written["host"] != os.uname().nodename:
-        with _held(lock):
-            return None
-    return ScriptProcess(written["pid"], written["birth"]), written["identity"]
+    if written["host"] == os.uname().nodename:
+        return ScriptProcess(written["pid"], written["birth"]), written["identity"]
+    with _held(lock):
+        return None, written["identity"]
 
 
 def _environment() -> Mapping[str, str]:

@@ -112,7 +112,7 @@ class TestKilledPlatform:
         sub_jobs = [pid for pid in left if "collect_job" in Path(f"/proc/{pid}/cmdline").read_text()]
         for pid in set(left) - set(sub_jobs):
             os.kill(pid, signal.SIGKILL)
-        assert set(process_ids(killed_platform.directory)) == set(sub_jobs)
+        wait_until(lambda: set(process_ids(killed_platform.directory)) == set(sub_jobs))
         (basf2.place / "go").touch()
         assert basf2.basf2().run(killed_platform, Notebook()).ok
         assert not set(sub_jobs) & set(process_ids(basf2.place))

@@ -11,6 +11,7 @@ from caf_workbench import Notebook, values
 
 from b2cal_caf.payload_files import write_payload
 from b2cal_core.errors import ConfigurationError
+from b2cal_core.failure_policies import FailurePolicy
 from b2cal_core.payloads import LocalPayload
 from b2cal_core.ports import CafRequest
 from b2cal_core.ranges import ExpRun, IoV
@@ -164,10 +165,12 @@ def test_options_that_the_tool_does_not_take_are_refused_at_once(
         Basf2Caf(basf2.environment(), backend, Basf2Options(**options))
 
 
-def test_keys_that_the_script_does_not_declare_are_remarked(basf2: Basf2Workbench) -> None:
+def test_what_counts_for_nothing_is_remarked(basf2: Basf2Workbench) -> None:
     heard = Notebook()
-    basf2.basf2().run(basf2.request(basf2.files(RUNS[:1]), spelled_wrong=1), heard)
+    request = basf2.request(basf2.files(RUNS[:1]), spelled_wrong=1)
+    basf2.basf2().run(dataclasses.replace(request, failure_policy=FailurePolicy(tolerance=0.5)), heard)
     assert "expert_config has keys that the script does not declare: spelled_wrong" in heard.logs
+    assert any("the failure policy of the campaign is not used" in line for line in heard.logs)
 
 
 def test_files_of_a_directory_that_were_not_asked_for_are_not_read(basf2: Basf2Workbench) -> None:
