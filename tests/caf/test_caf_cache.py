@@ -10,6 +10,8 @@ from caf_workbench import SCRIPT, Notebook, Workbench, contents, values
 
 from b2cal_caf.collector_cache import CollectorCache
 from b2cal_core.ranges import ExpRun, IoV
+from resources.batch.local import LocalBatch
+from resources.caf.embedded import EmbeddedCaf
 
 RUNS = [(7, run, 10) for run in range(1, 9)]
 
@@ -212,6 +214,15 @@ def test_what_is_cleaned_away_between_plan_and_use_is_collected_again(bench: Wor
     assert two.ok
     assert contents(two.databases["first"]) == contents(one.databases["first"])
     assert len(bench.done()) == 6
+
+
+def test_a_caf_with_a_limit_keeps_its_cache_within_it(bench: Workbench) -> None:
+    inputs = bench.files(RUNS[:3])
+    bench.run(bench.request(inputs, name="one"))
+    make_older(bench.place / "cache", hours=2)
+    limited = EmbeddedCaf(LocalBatch(2), None, bench.place / "cache", cache_limit=1)
+    assert limited.run(bench.request(inputs[:1], name="two", collector={"scale": 2.0}), Notebook()).ok
+    assert CollectorCache.existing(bench.place / "cache").usage().outputs == 1
 
 
 def test_an_index_of_the_former_kind_is_used_on_and_nothing_is_collected_for_that(bench: Workbench) -> None:
