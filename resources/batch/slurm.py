@@ -19,7 +19,7 @@ from b2cal_core.ports import BatchBackend
 from resources.batch.job_directories import clear_end, ended_state, read_record, write_record
 from resources.batch.slurm_arrays import LOG, arrays, home_of, ranges, wishes, write_array
 from resources.batch.slurm_jobs import SlurmJob, id_of
-from resources.batch.slurm_queue import Element, SlurmQueue, run
+from resources.batch.slurm_queue import Answer, SlurmQueue, run
 from resources.batch.slurm_verdicts import live_state
 
 _SOON_SECONDS = 1.0
@@ -45,7 +45,7 @@ class SlurmBatch(BatchBackend):
     Args:
         python: the interpreter that runs the jobs, under this path on every machine of the cluster.
         partition: the cluster's default when not given.
-        options: more options of ``sbatch``, such as an account; they win over ours.
+        options: more options of ``sbatch``, such as an account; they win over what the jobs ask for.
         poll_seconds: how often Slurm is asked for the state of the jobs; ends are noticed sooner, by their files.
     """
 
@@ -58,7 +58,8 @@ class SlurmBatch(BatchBackend):
         poll_seconds: float = 10.0,
     ) -> None:
         self.python = python
-        self.options = (*([f"--partition={partition}"] if partition else []), *options)
+        self._partition = [f"--partition={partition}"] if partition else []
+        self.options = tuple(options)
         self.poll_seconds = poll_seconds
         self._queue = SlurmQueue(poll_seconds)
         self._jobs: dict[str, SlurmJob] = {}
@@ -101,13 +102,14 @@ class SlurmBatch(BatchBackend):
     def cancel(self, ids: Sequence[str]) -> None:
         """Withdraw the jobs from Slurm and wait until it has ended them."""
         jobs = self._not_ended(ids)
-        active = self._active([job.native for job in jobs])
+        active = self._active(jobs)
         for start in range(0, len(active), _TOGETHER):
-            run("scancel", "--quiet", *ranges(active[start : start + _TOGETHER]))
+            run("scancel", "--quiet", *ranges(job.native for job in active[start : start + _TOGETHER]))
         deadline = time.monotonic() + _CANCEL_SECONDS
         while active := self._active(active):
             if time.monotonic() > deadline:
-                problem = f"{len(active)} jobs, {active[0]} among them, still run {_CANCEL_SECONDS:.0f} s after scancel"
+                some = f"{len(active)} jobs, {active[0].native} among them"
+                problem = f"{some}, still run {_CANCEL_SECONDS:.0f} s after they were cancelled"
                 raise BackendError(f"{problem}; see the machines that squeue names, then cancel again", transient=True)
             time.sleep(_PAUSE_SECONDS)
         for job in jobs:
@@ -115,10 +117,10 @@ class SlurmBatch(BatchBackend):
 
     def release(self, ids: Sequence[str]) -> None:
         """``scontrol release`` for those that are held, whether by somebody or after a failed start."""
-        held = self._held([job.native for job in self._not_ended(ids)])
+        held = self._held(self._not_ended(ids))
         try:
             for start in range(0, len(held), _TOGETHER):
-                run("scontrol", "release", ",".join(held[start : start + _TOGETHER]))
+                run("scontrol", "release", ",".join(job.native for job in held[start : start + _TOGETHER]))
         except BackendError:
             if self._held(held):
                 raise  # else one of them was released, or ended, in between, which Slurm takes for a mistake
@@ -129,11 +131,11 @@ class SlurmBatch(BatchBackend):
         """Find the jobs that a former process submitted without having noted their ids."""
         records = ((spec, read_record(spec.directory, spec.key) or {}) for spec in specs)
         begun = {spec: record for spec, record in records if record.get("backend") == "slurm"}
-        elements = self._ask_now() if begun else {}
-        submitted = {element.comment: native.partition("_")[0] for native, element in elements.items()}
+        elements = self._ask_now().elements if begun else {}
+        submitted = {element.place: native.partition("_")[0] for native, element in elements.items()}
         found = {}
         for spec, record in begun.items():
-            array = submitted.get(_comment(record["submission"]))
+            array = submitted.get(record["array"])
             if array is not None:
                 note = {name: record[name] for name in ("backend", "submission", "index", "array")}
                 native = f"{array}_{record['index']}"
@@ -161,17 +163,31 @@ class SlurmBatch(BatchBackend):
     def _sbatch(self, specs: Sequence[JobSpec], submission: str, script: Path) -> str:
         """Submit the array; returns its job id. That Slurm starts nothing again by itself is the CAF's wish."""
         home = script.parent
-        array = [f"--array=0-{len(specs) - 1}", f"--comment={_comment(submission)}", f"--chdir={home}", "--no-requeue"]
-        outputs = [f"--output={home / LOG}", f"--error={home / LOG}", "--open-mode=append"]
-        hosts = self._existing(specs[0].avoid)
+        hosts = self._avoidable(specs[0].avoid)
         avoid = [f"--exclude={','.join(hosts)}"] if hosts else []
-        printed = run("sbatch", "--parsable", *array, *outputs, *wishes(specs[0]), *avoid, *self.options, str(script))
+        fixed = ["--no-requeue", f"--array=0-{len(specs) - 1}", f"--chdir={home}", f"--comment=b2cal {submission}"]
+        outputs = [f"--output={home / LOG}", f"--error={home / LOG}", "--open-mode=append"]
+        printed = run(
+            "sbatch",
+            "--parsable",
+            *wishes(specs[0]),
+            *avoid,
+            *self._partition,
+            *self.options,
+            *fixed,
+            *outputs,
+            str(script),
+        )
         return printed.strip().partition(";")[0]
 
-    def _existing(self, hosts: Sequence[str]) -> list[str]:
-        """Those of the machines that the cluster has; Slurm refuses jobs that are to avoid one it does not know."""
-        nodes = set(run("sinfo", "--noheader", "--Node", "--format=%N").split()) if hosts else set()
-        return [host for host in hosts if host in nodes]
+    def _avoidable(self, hosts: Sequence[str]) -> list[str]:
+        """Those of the machines that Slurm has, unless it has no other: it refuses a job that can run nowhere."""
+        if not hosts:
+            return []
+        lines = run("sinfo", "--noheader", "--Node", "--format=%P %N", *self._partition).splitlines()
+        nodes = [line.split() for line in lines]
+        usual = {node for queue, node in nodes if self._partition or queue.endswith("*")} or {node for _, node in nodes}
+        return sorted(usual & set(hosts)) if usual - set(hosts) else []
 
     def _array_size(self, wanted: int) -> int:
         """How many elements an array may have here."""
@@ -196,23 +212,24 @@ class SlurmBatch(BatchBackend):
         jobs = (self._job(job_id) for job_id in dict.fromkeys(ids))
         return [job for job in jobs if job is not None and not job.state(self._queue).status.is_final]
 
-    def _active(self, natives: Sequence[str]) -> list[str]:
+    def _active(self, jobs: Sequence[SlurmJob]) -> list[SlurmJob]:
         """Those that Slurm, asked now, says have not ended."""
-        elements = self._ask_now() if natives else {}
-        return [native for native in natives if native in elements and not elements[native].has_ended]
+        answer = self._ask_now() if jobs else Answer()
+        elements = ((job, answer.element(job.native, job.home)) for job in jobs)
+        return [job for job, element in elements if element is not None and not element.has_ended]
 
-    def _held(self, natives: Sequence[str]) -> list[str]:
+    def _held(self, jobs: Sequence[SlurmJob]) -> list[SlurmJob]:
         """Those that Slurm, asked now, holds."""
-        elements = self._ask_now() if natives else {}
-        known = [native for native in natives if native in elements]
-        return [native for native in known if live_state(elements[native]).status is JobStatus.held]
+        answer = self._ask_now() if jobs else Answer()
+        elements = ((job, answer.element(job.native, job.home)) for job in jobs)
+        return [job for job, element in elements if element and live_state(element).status is JobStatus.held]
 
-    def _ask_now(self) -> Mapping[str, Element]:
+    def _ask_now(self) -> Answer:
         self._queue.ask(time.monotonic())
         if self._queue.problem:
             problem = f"Slurm does not answer: {self._queue.problem}"
             raise BackendError(f"{problem}; when its controller is back, ask again", transient=True)
-        return self._queue.answer.elements
+        return self._queue.answer
 
     def _sleep_until_news(
         self, jobs: Mapping[str, SlurmJob | None], states: Mapping[str, JobState], deadline: float
@@ -250,10 +267,6 @@ def _noted_id(spec: JobSpec) -> str | None:
     if record.get("backend") == "slurm" and "native_id" in record:
         return id_of(record["native_id"], spec)
     return id_of(_ONLY_FILES, spec) if ended_state(spec.directory) is not None else None
-
-
-def _comment(submission: str) -> str:
-    return f"b2cal {submission}"
 
 
 def _may_stop(states: Mapping[str, JobState]) -> bool:

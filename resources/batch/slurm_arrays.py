@@ -1,8 +1,9 @@
 """Job arrays of Slurm: the files that make one, and what an element of it leaves in the directory of its job.
 
 An array has a directory of its own beside that of its first job, ``.slurm/<submission>/``, with its script, the list of
-job directories and what Slurm itself has to say (``slurm.log``). The submission's name is the array's comment in Slurm
-and stands in each ``job.json``; an element whose ``job.json`` names another submission was replaced, and does nothing.
+job directories and what Slurm itself has to say (``slurm.log``). It is the array's working directory, which tells the
+array from others, and stands in each ``job.json``; an element whose ``job.json`` names another submission was replaced,
+and does nothing.
 """
 
 import shlex
@@ -34,8 +35,9 @@ _SCRIPT = """#!/bin/bash
 directory=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {list})
 cd "$directory" || exit 1
 
-# Replaced by another submission, which its submitter made because it could not tell whether this one had succeeded.
-grep -qF '"submission": "{submission}"' job.json || exit 0
+# Replaced by another submission, which its submitter made because it could not tell whether this one had succeeded?
+is_wanted() {{ grep -qF '"submission": "{submission}"' job.json; }}
+is_wanted || exit 0
 
 # A controller that crashed may start an element again that still runs: the second waits for the first.
 exec 9>>.lock
@@ -50,7 +52,7 @@ SECONDS=0
 code=$?
 
 put() {{ printf '%s\\n' "$2" > ".$1.$SLURM_JOB_ID" && mv -f ".$1.$SLURM_JOB_ID" "$1"; }}
-if [ ! -e exit_code ]; then
+if is_wanted && [ ! -e exit_code ]; then
     if [ {seconds} -ge 0 ] && [ "$SECONDS" -ge {seconds} ] && {{ [ "$code" = 124 ] || [ "$code" = 137 ]; }}; then
         put verdict.json '{{"cause": "time", "reason": "took longer than the {seconds} s it was given"}}'
         code=143

@@ -29,7 +29,8 @@ class SlurmJob:
         native: ``<array job id>_<index>``.
         home: the directory of its array.
         since: when (monotonic clock) Slurm certainly had it; an earlier answer that lacks it tells nothing.
-        is_new: submitted by this process, so that an answer from before may be waited for.
+        is_new: submitted by this process, so that a newer answer than the last may be waited for.
+        was_seen: an answer of Slurm had it, or may have had it in a former process.
         strange_since: when it was first seen to have ended by a signal, which only Slurm can explain.
         exit_file: the file whose appearance says that it has ended.
     """
@@ -41,10 +42,12 @@ class SlurmJob:
     is_new: bool
     since: float = field(default_factory=time.monotonic)
     strange_since: float | None = None
+    was_seen: bool = False
     exit_file: str = ""
     _end: JobState | None = None
 
     def __post_init__(self) -> None:
+        self.was_seen = not self.is_new
         self.exit_file = f"{self.directory}/{EXIT_CODE}"
 
     @classmethod
@@ -66,7 +69,8 @@ class SlurmJob:
         if queue.problem:
             reason = f"Slurm does not answer: {queue.problem}"
             return JobState(JobStatus.unknown, reason=reason, cause=Cause.batch)
-        element = answer.elements.get(self.native)
+        element = answer.element(self.native, self.home)
+        self.was_seen |= element is not None
         if element is not None and not element.has_ended:
             return live_state(element)
         if answer.asked < self.since:
@@ -106,6 +110,6 @@ class SlurmJob:
         place = place_of(self.directory, self.submission)
         noted = noted_end(self.home, place) if place is not None else None
         code = ended_state(self.directory)
-        cause, reason = why_it_ended(element, code, noted=noted, was_started=place is not None)
+        cause, reason = why_it_ended(element, code, noted=noted, was_started=place is not None, was_seen=self.was_seen)
         write_end(self.directory, _KILLED, cause=cause, reason=reason)
         return self._told_end() or JobState(JobStatus.failed, reason=reason, cause=cause)

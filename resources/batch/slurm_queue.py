@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from b2cal_core.errors import BackendError, ConfigurationError
 
@@ -17,7 +18,7 @@ COMMAND_SECONDS = 60.0
 _LOAD = 10
 """A question that takes long is asked again only after so many times as long."""
 _PAUSE_SECONDS = 0.01
-_SQUEUE = ("squeue", "--me", "--noheader", "--array", "--states=all", "--format=%F_%K|%T|%N|%r|%k")
+_SQUEUE = ("squeue", "--me", "--noheader", "--array", "--states=all", "--format=%F_%K|%T|%N|%r|%Z")
 _FIELDS = 5
 _MISSING = "is not installed here; install Slurm's client commands (Debian: slurm-client) where the platform runs"
 _LATER = ("unable to contact", "timed out", "temporarily", "zero bytes", "connection", "try again", "submit limit")
@@ -32,12 +33,16 @@ _WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPE
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """An element of a job array as Slurm sees it; the states are Slurm's own, in full and in capitals."""
+    """An element of a job array as Slurm sees it; the states are Slurm's own, in full and in capitals.
+
+    Attributes:
+        place: the working directory it was submitted with.
+    """
 
     state: str
     node: str = ""
     reason: str = ""
-    comment: str = ""
+    place: str = ""
 
     @property
     def has_ended(self) -> bool:
@@ -92,6 +97,11 @@ class Answer:
 
     asked: float = float("-inf")
     elements: Mapping[str, Element] = field(default_factory=dict)
+
+    def element(self, native: str, place: Path) -> Element | None:
+        """The element, if it is known; a controller that lost its last moments gives away its job ids again."""
+        element = self.elements.get(native)
+        return element if element is not None and element.place == str(place) else None
 
 
 class _Question:
@@ -206,6 +216,6 @@ class SlurmQueue:
 
 
 def _elements(text: str) -> dict[str, Element]:
-    """The lines of ``squeue``; other jobs of the account have comments of any kind, so these stand last."""
+    """The lines of ``squeue``; directories stand last, because anything may stand in them."""
     lines = (line.split("|", 4) for line in text.splitlines())
     return {parts[0]: Element(*parts[1:]) for parts in lines if len(parts) == _FIELDS}

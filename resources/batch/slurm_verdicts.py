@@ -34,7 +34,12 @@ def live_state(element: Element) -> JobState:
 
 
 def why_it_ended(
-    element: Element | None, code: JobState | None, *, noted: tuple[Cause, str] | None, was_started: bool
+    element: Element | None,
+    code: JobState | None,
+    *,
+    noted: tuple[Cause, str] | None,
+    was_started: bool,
+    was_seen: bool = True,
 ) -> tuple[Cause, str]:
     """The cause, and in words for people, of the end of a job that left no exit code, or one that a signal caused.
 
@@ -43,6 +48,7 @@ def why_it_ended(
         code: what the exit code says, if there is one.
         noted: what Slurm wrote into its output; without cgroups nothing else tells of too much memory.
         was_started: the job has begun to run on some machine.
+        was_seen: Slurm has known it; a controller that crashes forgets what it took in the seconds before.
     """
     if noted is not None:
         return noted
@@ -50,14 +56,14 @@ def why_it_ended(
         return _ENDS[element.state]
     if code is not None and code.cause is not None:
         return code.cause, code.reason
-    return _unexplained(element, was_started=was_started)
-
-
-def _unexplained(element: Element | None, *, was_started: bool) -> tuple[Cause, str]:
-    if element is None and was_started:
-        return Cause.node, "lost: Slurm no longer knows it, and it left no exit code"
     if element is None:
-        return Cause.cancelled, "it left Slurm's queue without having been started: somebody withdrew it"
+        return _gone(was_started=was_started, was_seen=was_seen)
     if was_started:
         return Cause.killed, f"killed with all its processes; Slurm says {element.state}, {element.reason}"
     return Cause.start, f"Slurm could not start it: {element.reason}"
+
+
+def _gone(*, was_started: bool, was_seen: bool) -> tuple[Cause, str]:
+    if was_started or not was_seen:
+        return Cause.node, "lost: Slurm no longer knows it, and it left no exit code"
+    return Cause.cancelled, "it left Slurm's queue without having been started: somebody withdrew it"

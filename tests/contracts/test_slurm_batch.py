@@ -13,7 +13,7 @@ from servers.slurm import SlurmCluster
 
 from b2cal_core.errors import BackendError, ConfigurationError
 from b2cal_core.jobs import Cause, JobSpec, JobState, JobStatus
-from resources.batch.job_directories import read_record
+from resources.batch.job_directories import read_record, write_record
 from resources.batch.slurm import SlurmBatch
 from resources.batch.slurm_arrays import Place, arrays, noted_end, ranges
 from resources.batch.slurm_queue import Element
@@ -118,7 +118,7 @@ class TestSlurmBatch(BatchContract):
         backend = self.make(tmp_path)
         running = backend.submit([self.waiting(tmp_path)])
         self.begun(tmp_path, 1)
-        delayed = SlurmBatch(poll_seconds=0.2, options=["--begin=now+1hour"]).submit([self.waiting(tmp_path)] * 1)
+        delayed = SlurmBatch(poll_seconds=0.2, options=["--begin=now+1hour"]).submit([self.waiting(tmp_path)])
         ids = (*running, *delayed)
         self.cluster.run("scancel", *map(self.in_slurm, ids))
         states = self.reached(backend, ids, JobStatus.failed)
@@ -131,6 +131,11 @@ class TestSlurmBatch(BatchContract):
         backend = self.make(tmp_path)
         specs = [replace(self.spec(tmp_path), avoid=(avoid, "scrapped-long-ago")) for _ in range(3)]
         assert {state.host for state in self.ended(backend, backend.submit(specs))} == {host}
+
+    def test_a_job_that_is_to_avoid_every_machine_runs_nevertheless(self, tmp_path: Path) -> None:
+        backend = self.make(tmp_path)
+        ids = backend.submit([replace(self.spec(tmp_path), avoid=("n1", "n2"))])
+        assert self.ended(backend, ids)[0].status is JobStatus.completed
 
     def test_jobs_on_a_machine_that_fails_say_so(self, tmp_path: Path) -> None:
         backend = self.make(tmp_path)
@@ -224,6 +229,20 @@ class TestSlurmBatch(BatchContract):
         assert self.ended(backend, ids)[0].status is JobStatus.completed
         assert self.runs(tmp_path) == 1
 
+    def test_a_job_id_that_slurm_gave_away_again_is_not_taken_for_the_job(self, tmp_path: Path) -> None:
+        backend = self.make(tmp_path)
+        ids = backend.submit([self.waiting(tmp_path)])
+        lost = self.spec(tmp_path)
+        note = {"backend": "slurm", "submission": "lost", "index": 0, "array": str(tmp_path / "lost")}
+        write_record(lost, **note, native_id=self.in_slurm(ids[0]))
+        lost_ids = backend.submit([lost])
+        self.begun(tmp_path, 1)
+        assert backend.poll(lost_ids)[lost_ids[0]].status is JobStatus.failed
+        backend.cancel(lost_ids)
+        assert backend.poll(ids)[ids[0]].status is JobStatus.running
+        self.let_go(tmp_path)
+        assert self.ended(backend, ids)[0].status is JobStatus.completed
+
     def test_an_element_that_slurm_starts_twice_runs_once(self, tmp_path: Path) -> None:
         backend = self.make(tmp_path)
         spec = self.spec(tmp_path, wait_for=str(tmp_path / "go"), code=3)
@@ -315,6 +334,7 @@ def test_an_end_that_slurm_knows_has_its_cause(state: str, cause: Cause) -> None
 def test_a_job_that_slurm_has_forgotten_was_lost_or_never_started() -> None:
     assert why_it_ended(None, None, noted=None, was_started=True)[0] is Cause.node
     assert why_it_ended(None, None, noted=None, was_started=False)[0] is Cause.cancelled
+    assert why_it_ended(None, None, noted=None, was_started=False, was_seen=False)[0] is Cause.node
     killed = JobState.of_exit_code(137)
     assert why_it_ended(None, killed, noted=None, was_started=True) == (Cause.killed, killed.reason)
 

@@ -140,7 +140,7 @@ class SlurmCluster:
     def _is_ready(self) -> bool:
         try:
             states = self.run("sinfo", "-h", "-N", "-o", "%N %t").split()[1::2]
-            if any(state.startswith("drain") for state in states):  # a controller that crashed may distrust them
+            if any(state.startswith("dr") for state in states):  # a controller that crashed may distrust them
                 self.run("scontrol", "update", f"NodeName={','.join(NODES)}", "State=RESUME")
         except (RuntimeError, subprocess.TimeoutExpired):
             return False
