@@ -13,6 +13,9 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
+JOB_MEMORY = 1000
+"""MB for a collector job: Python with its libraries takes some hundred, events are few at a time."""
+
 
 class ExpertConfig(BaseModel):
     """Keys that every script has; each script adds its own.

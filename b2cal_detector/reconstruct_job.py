@@ -15,7 +15,10 @@ from b2cal_core.errors import ConfigurationError
 from b2cal_core.ranges import ExpRun
 from b2cal_detector.reconstruction import READS, reconstruct
 
-__all__ = ["READS", "main"]
+__all__ = ["MEMORY", "READS", "main"]
+
+MEMORY = 1000
+"""MB that a job needs at most."""
 
 _KEYS = ("input", "output", "exp", "run", "tag", "databases")
 

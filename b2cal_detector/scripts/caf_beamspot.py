@@ -7,7 +7,7 @@ from b2cal_core.settings import CalibrationSettings
 from b2cal_core.strategies import SingleIOV
 from b2cal_detector.algorithms.beam_spot import BeamSpotAlgorithm
 from b2cal_detector.collectors.beam import BeamSpotCollector
-from b2cal_detector.configuration import Count, ExpertConfig, Positive
+from b2cal_detector.configuration import JOB_MEMORY, Count, ExpertConfig, Positive
 from b2cal_detector.selection import chosen_files, open_ended
 
 INPUTS = ("mumu_tight_or_highm_calib",)
@@ -41,6 +41,7 @@ def get_calibrations(input_data: InputData, **kwargs: Any) -> list[Calibration]:
         collector=BeamSpotCollector(),
         input_files=chosen_files(input_data, INPUTS, config),
         max_jobs=config.max_jobs,
+        memory=JOB_MEMORY,
     )
     step = Step(
         BeamSpotAlgorithm(config.min_events, config.penalty), SingleIOV(apply_iov=open_ended(kwargs["requested_iov"]))

@@ -7,7 +7,7 @@ from b2cal_core.settings import CalibrationSettings
 from b2cal_core.strategies import SingleIOV
 from b2cal_detector.algorithms.boost import BoostVectorAlgorithm
 from b2cal_detector.collectors.beam import BoostCollector
-from b2cal_detector.configuration import Count, ExpertConfig
+from b2cal_detector.configuration import JOB_MEMORY, Count, ExpertConfig
 from b2cal_detector.selection import chosen_files, open_ended
 
 INPUTS = ("mumu_tight_or_highm_calib",)
@@ -40,6 +40,7 @@ def get_calibrations(input_data: InputData, **kwargs: Any) -> list[Calibration]:
         collector=BoostCollector(),
         input_files=chosen_files(input_data, INPUTS, config),
         max_jobs=config.max_jobs,
+        memory=JOB_MEMORY,
     )
     step = Step(BoostVectorAlgorithm(config.min_events), SingleIOV(apply_iov=open_ended(kwargs["requested_iov"])))
     return [Calibration("BoostVector", {"default": collection}, [step], max_iterations=0)]

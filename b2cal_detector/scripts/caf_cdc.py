@@ -7,7 +7,7 @@ from b2cal_core.settings import CalibrationSettings
 from b2cal_core.strategies import SequentialBoundaries, SingleIOV, Strategy
 from b2cal_detector.algorithms.cdc import CdcTimeZeroAlgorithm
 from b2cal_detector.collectors.cdc import CdcTimeCollector, CdcTimeRunCollector
-from b2cal_detector.configuration import BoundedConfig, Count, Positive, Share
+from b2cal_detector.configuration import JOB_MEMORY, BoundedConfig, Count, Positive, Share
 from b2cal_detector.selection import chosen_files, open_ended
 
 INPUTS = ("hadron_calib", "mumu_tight_or_highm_calib")
@@ -47,6 +47,7 @@ def get_calibrations(input_data: InputData, **kwargs: Any) -> list[Calibration]:
         collector=CdcTimeRunCollector() if bounded else CdcTimeCollector(),
         input_files=chosen_files(input_data, INPUTS, config),
         max_jobs=config.max_jobs,
+        memory=JOB_MEMORY,
     )
     algorithm = CdcTimeZeroAlgorithm(config.min_hits, config.min_wires, config.convergence)
     return [Calibration("tz0", {"default": collection}, [Step(algorithm, strategy)], max_iterations=4)]

@@ -7,7 +7,7 @@ from b2cal_core.settings import CalibrationSettings
 from b2cal_core.strategies import SequentialRunByRun, SingleIOV
 from b2cal_detector.algorithms.dedx import DedxRunGainAlgorithm, DedxWireGainAlgorithm
 from b2cal_detector.collectors.dedx import DedxCollector
-from b2cal_detector.configuration import Count, ExpertConfig, Share
+from b2cal_detector.configuration import JOB_MEMORY, Count, ExpertConfig, Share
 from b2cal_detector.selection import chosen_files, open_ended
 
 INPUTS = ("bhabha_all_calib",)
@@ -41,7 +41,7 @@ def get_calibrations(input_data: InputData, **kwargs: Any) -> list[Calibration]:
     files = chosen_files(input_data, INPUTS, config)
 
     def collection() -> dict[str, Collection]:
-        return {"default": Collection(DedxCollector(), files, max_jobs=config.max_jobs)}
+        return {"default": Collection(DedxCollector(), files, max_jobs=config.max_jobs, memory=JOB_MEMORY)}
 
     run_gains = Step(DedxRunGainAlgorithm(config.min_hits_per_run), SequentialRunByRun(iov_coverage=output_iov))
     wire_gains = Step(

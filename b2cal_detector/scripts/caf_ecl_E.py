@@ -7,7 +7,7 @@ from b2cal_core.settings import CalibrationSettings
 from b2cal_core.strategies import SingleIOV
 from b2cal_detector.algorithms.ecl import EclEnergyAlgorithm, EclMergeAlgorithm
 from b2cal_detector.collectors.ecl import EclEnergyCollector
-from b2cal_detector.configuration import Count, ExpertConfig, Share
+from b2cal_detector.configuration import JOB_MEMORY, Count, ExpertConfig, Share
 from b2cal_detector.selection import chosen_files, open_ended
 
 BHABHA, GAMMA_GAMMA = "bhabha_all_calib", "gamma_gamma_calib"
@@ -43,14 +43,17 @@ def get_calibrations(input_data: InputData, **kwargs: Any) -> list[Calibration]:
     samples = []
     for tag, payload in SAMPLES.items():
         collection = Collection(
-            EclEnergyCollector(), chosen_files(input_data, (tag,), config), max_jobs=config.max_jobs
+            EclEnergyCollector(),
+            chosen_files(input_data, (tag,), config),
+            max_jobs=config.max_jobs,
+            memory=JOB_MEMORY,
         )
         step = Step(EclEnergyAlgorithm(payload, minimum[tag], config.min_crystals), strategy)
         samples.append(Calibration(payload, {"default": collection}, [step], max_iterations=0))
     any_file = dict(list(chosen_files(input_data, (BHABHA,), config).items())[:1])
     merge = Calibration(
         "ecl_energy_merge",
-        {"default": Collection(DummyCollector(), any_file)},
+        {"default": Collection(DummyCollector(), any_file, memory=JOB_MEMORY)},
         [Step(EclMergeAlgorithm(tuple(SAMPLES.values())), strategy)],
         max_iterations=0,
     )

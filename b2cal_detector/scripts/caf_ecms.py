@@ -7,7 +7,7 @@ from b2cal_core.settings import CalibrationSettings
 from b2cal_core.strategies import SingleIOV
 from b2cal_detector.algorithms.ecms import CollisionMassAlgorithm
 from b2cal_detector.collectors.beam import CollisionEnergyCollector
-from b2cal_detector.configuration import Count, ExpertConfig, Positive
+from b2cal_detector.configuration import JOB_MEMORY, Count, ExpertConfig, Positive
 from b2cal_detector.selection import chosen_files, open_ended
 
 INPUTS = ("mumu4S",)
@@ -41,6 +41,7 @@ def get_calibrations(input_data: InputData, **kwargs: Any) -> list[Calibration]:
         collector=CollisionEnergyCollector(),
         input_files=chosen_files(input_data, INPUTS, config),
         max_jobs=config.max_jobs,
+        memory=JOB_MEMORY,
     )
     step = Step(
         CollisionMassAlgorithm(config.min_events, config.eCMSmumuSpread),

@@ -7,7 +7,7 @@ from b2cal_core.settings import CalibrationSettings
 from b2cal_core.strategies import SequentialBoundaries
 from b2cal_detector.algorithms.svd import SvdTimeAlgorithm
 from b2cal_detector.collectors.svd import SvdTimeCollector
-from b2cal_detector.configuration import BoundedConfig, Count, Positive
+from b2cal_detector.configuration import JOB_MEMORY, BoundedConfig, Count, Positive
 from b2cal_detector.selection import chosen_files, open_ended
 
 INPUTS = ("hadron_calib",)
@@ -42,6 +42,7 @@ def get_calibrations(input_data: InputData, **kwargs: Any) -> list[Calibration]:
         collector=SvdTimeCollector(),
         input_files=chosen_files(input_data, INPUTS, config),
         max_jobs=config.max_jobs,
+        memory=JOB_MEMORY,
     )
     algorithm = SvdTimeAlgorithm(config.min_hits, config.allowed_shift)
     return [Calibration("svd_time", {"default": collection}, [Step(algorithm, strategy)], max_iterations=0)]

@@ -7,7 +7,7 @@ from b2cal_core.settings import CalibrationSettings
 from b2cal_core.strategies import SequentialRunByRun
 from b2cal_detector.algorithms.top import TopCommonT0Algorithm
 from b2cal_detector.collectors.top import TopTimeCollector
-from b2cal_detector.configuration import Count, ExpertConfig, Positive
+from b2cal_detector.configuration import JOB_MEMORY, Count, ExpertConfig, Positive
 from b2cal_detector.selection import chosen_files, open_ended
 
 INPUTS = ("mumu_tight_or_highm_calib",)
@@ -41,6 +41,7 @@ def get_calibrations(input_data: InputData, **kwargs: Any) -> list[Calibration]:
         collector=TopTimeCollector(),
         input_files=chosen_files(input_data, INPUTS, config),
         max_jobs=config.max_jobs,
+        memory=JOB_MEMORY,
     )
     algorithm = TopCommonT0Algorithm(config.min_entries, config.window)
     return [Calibration("commonT0", {"default": collection}, [Step(algorithm, strategy)], max_iterations=0)]

@@ -2,8 +2,8 @@
 
 The entry point of the jobs is named by the deployment. It is called with the job's directory, in which
 ``cdst_job.json`` holds ``input``, ``output``, ``exp``, ``run``, ``tag`` and ``databases`` (directories, the first has
-the highest priority); when its module has ``READS``, only payloads of these names matter. Beside every cDST file lies a
-record, ``.<name>.json``, of what it was made from.
+the highest priority). When its module has ``READS``, only payloads of these names matter; its ``MEMORY`` is what a job
+is given, in MB. Beside every cDST file lies a record, ``.<name>.json``, of what it was made from.
 """
 
 import hashlib
@@ -30,6 +30,7 @@ from b2cal_core.runs import DataFile, RunRecord
 from resources.caf.cdst_jobs import CdstJobs, CdstTask
 
 DESCRIPTION = "cdst_job.json"
+_MEMORY = 2000
 
 
 class EmbeddedCdst(CdstProducer):
@@ -39,16 +40,12 @@ class EmbeddedCdst(CdstProducer):
         batch: where the jobs run.
         conditions: where the tags of a chain are; without it a chain may name testing payload storages only.
         module: entry point of the jobs.
-        memory: MB per job.
     """
 
-    def __init__(
-        self, batch: BatchBackend, conditions: ConditionsDB | None, module: str, *, memory: int = 2000
-    ) -> None:
+    def __init__(self, batch: BatchBackend, conditions: ConditionsDB | None, module: str) -> None:
         self._batch = batch
         self._constants = ConstantsSource(conditions)
         self._module = module
-        self._memory = memory
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
@@ -123,7 +120,8 @@ class EmbeddedCdst(CdstProducer):
         identity = [self._module, *made_with, str(run), file.tag, file.path, str(file.size), file.checksum]
         key = hashlib.sha256("\n".join(identity).encode()).hexdigest()
         output = _output(directory, run, file)
-        task = CdstTask(run, file, output, directory / "jobs" / key[:32], key, Trial(self._memory))
+        trial = Trial(getattr(importlib.import_module(self._module), "MEMORY", _MEMORY))
+        task = CdstTask(run, file, output, directory / "jobs" / key[:32], key, trial)
         if task.made() is None:
             described = {"input": file.path, "output": str(output), "exp": run.exp, "run": run.run, "tag": file.tag}
             write_json(task.directory / DESCRIPTION, {**described, "databases": [str(path) for path in databases]})

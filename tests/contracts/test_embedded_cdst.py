@@ -12,7 +12,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "caf"))
 from caf_workbench import Notebook, Workbench
 
-from b2cal_core.errors import DataError
+from b2cal_core.errors import ConfigurationError, DataError
 from b2cal_core.ports import CdstRequest, CdstResult
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.runs import DataFile, RunRecord
@@ -27,6 +27,7 @@ import numpy as np, uproot
 from b2cal_caf.conditions import ChainReader
 from b2cal_core.ranges import ExpRun
 READS = ("Start",)
+MEMORY = 700
 
 def main(args):
     asked = json.loads((Path(args[0]) / "cdst_job.json").read_text())
@@ -70,11 +71,17 @@ def record(bench: Workbench, run: int, *names: str, events: int = 10) -> RunReco
     return RunRecord(ExpRun(12, run), "physics", "4S", "On", frozenset({"Good"}), when, when, tuple(files))
 
 
-def produce(bench: Workbench, *records: RunRecord, shift: float = 1.0, iov: IoV = IoV(0, 0, -1, -1)) -> CdstResult:  # noqa: B008 (frozen)
+def produce(
+    bench: Workbench,
+    *records: RunRecord,
+    shift: float = 1.0,
+    iov: IoV = IoV(0, 0, -1, -1),  # noqa: B008 (frozen)
+    memory: int | None = None,
+) -> CdstResult:
     name = f"constants_{shift}_{iov}"
     if not (bench.place / name).exists():
         bench.constants(name, {"Start": [(IoV(0, 0, -1, -1), 1.0), (iov, shift)]})
-    producer = EmbeddedCdst(LocalBatch(2), None, MODULE)
+    producer = EmbeddedCdst(LocalBatch(2, memory=memory), None, MODULE)
     return producer.produce(CdstRequest(bench.place / "cdst", records, (str(bench.place / name),)), Notebook())
 
 
@@ -88,6 +95,12 @@ def test_every_raw_file_becomes_a_cdst_file_with_its_facts(bench: Workbench) -> 
     assert (file.tag, file.data_format, file.events) == ("hadron_calib", "cdst", 10)
     assert file.size == path.stat().st_size
     assert file.checksum == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_job_is_given_the_memory_that_its_module_asks_for(bench: Workbench) -> None:
+    assert produce(bench, record(bench, 1, "a"), memory=700).jobs == 1
+    with pytest.raises(ConfigurationError, match=r"700 MB, jobs here get .* 699 MB"):
+        produce(bench, record(bench, 2, "a"), memory=699)
 
 
 def test_unchanged_files_are_not_made_again(bench: Workbench) -> None:
