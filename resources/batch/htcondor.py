@@ -36,6 +36,7 @@ _ID = re.compile(r"(\d+)\.(\d+)@([^|]*)\|(/.*)", re.DOTALL)
 _OVER = frozenset({JobStatus.completed, JobStatus.failed, JobStatus.held})
 _QUEUED = JobState(JobStatus.submitted)
 _NO_ID = JobState(JobStatus.unknown, reason="this is no id of an HTCondor job")
+_NOWHERE = (0, 0)
 _WITHDRAWN = "cancelled by us"
 
 _Place = tuple[str, Path]
@@ -49,6 +50,7 @@ class _Job:
     Attributes:
         queue: the name of the queue that has it, or had.
         log: its event log, if its directory names one.
+        is_noted: its directory says that it is this job.
         since: when it was submitted, seconds since 1970; 0 when that is not known.
         told: what the log told last.
         asked: when the queue was last asked about it, seconds of the monotonic clock.
@@ -59,6 +61,7 @@ class _Job:
     number: Number
     directory: Path
     log: EventLog | None = None
+    is_noted: bool = True
     since: float = 0.0
     state: JobState = _QUEUED
     told: JobState | None = None
@@ -73,6 +76,11 @@ class _Job:
         """Take what HTCondor tells; how a job ended is told by its directory, too."""
         self.state = judged(told, self.directory) if told.status.is_final else told
         self.missed = False
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there is no log that tells of it, or only one that was begun anew."""
+        return self.told is None or self.log is None or self.log.is_lost
 
 
 class HTCondorBatch(BatchBackend):
@@ -113,7 +121,8 @@ class HTCondorBatch(BatchBackend):
             records = {place: read_record(spec.directory, spec.key) or {} for place, spec in places.items()}
             ours = {place: record for place, record in records.items() if record.get("backend") == "htcondor"}
             ids = {place: str(record["native_id"]) for place, record in ours.items() if "native_id" in record}
-            ids |= self._find({place: places[place] for place in ours if place not in ids}, ours)
+            ids |= self._find({place: record for place, record in ours.items() if place not in ids}, places)
+            ids |= self._take_ended([places[place] for place, record in records.items() if record and place not in ids])
             if new := [spec for place, spec in places.items() if place not in ids]:
                 ids |= self._hand_over(new)
         return tuple(ids[spec.key, spec.directory] for spec in specs)
@@ -158,22 +167,27 @@ class HTCondorBatch(BatchBackend):
                     if job.state.status is JobStatus.held:  # the event is not there yet
                         job.state = _QUEUED
 
-    def _find(
-        self, doubtful: Mapping[_Place, JobSpec], records: Mapping[_Place, Mapping[str, Any]]
-    ) -> dict[_Place, str]:
+    def _find(self, doubtful: Mapping[_Place, Mapping[str, Any]], specs: Mapping[_Place, JobSpec]) -> dict[_Place, str]:
         """The ids of jobs that were handed over, or not: whoever was to note that died in between."""
         if not doubtful:
             return {}
-        since = min(float(records[place]["submitted"]) for place in doubtful)
+        since = min(float(record["submitted"]) for record in doubtful.values())
         found = self._queue.find([key for key, _ in doubtful], since)
         ids = {}
-        for place, spec in doubtful.items():
-            record = {name: records[place][name] for name in ("submitted", "event_log")}
-            if (there := found.get((spec.key, str(spec.directory)))) is not None:
-                ids[place] = self._note(spec, _id_of(*there, spec.directory), record)
-            elif ended_state(spec.directory) is not None:  # it was run, and the queue has forgotten it since
-                ids[place] = self._note(spec, _id_of(self._queue.name(), (0, 0), spec.directory), record)
+        for place, record in doubtful.items():
+            key, directory = place
+            if (there := found.get((key, str(directory)))) is not None:
+                noted = {name: record[name] for name in ("submitted", "event_log")}
+                ids[place] = self._note(specs[place], _id_of(*there, directory), noted)
         return ids
+
+    def _take_ended(self, specs: Sequence[JobSpec]) -> dict[_Place, str]:
+        """Ids of jobs that ended and that the queue does not know: it forgot them, or another had them."""
+        ended = [spec for spec in specs if ended_state(spec.directory) is not None]
+        queue = self._queue.name() if ended else ""
+        return {
+            (spec.key, spec.directory): self._note(spec, _id_of(queue, _NOWHERE, spec.directory), {}) for spec in ended
+        }
 
     def _hand_over(self, specs: Sequence[JobSpec]) -> dict[_Place, str]:
         """Submit as one cluster, and note before and after that this was done."""
@@ -192,7 +206,7 @@ class HTCondorBatch(BatchBackend):
         for place, spec in enumerate(specs, first):
             job_id = _id_of(queue, (cluster, place), spec.directory)
             ids[spec.key, spec.directory] = self._note(spec, job_id, record)
-            self._jobs[job_id] = _Job(queue, (cluster, place), spec.directory, log, submitted)
+            self._jobs[job_id] = _Job(queue, (cluster, place), spec.directory, log, since=submitted)
         return ids
 
     def _note(self, spec: JobSpec, job_id: str, record: Mapping[str, object]) -> str:
@@ -214,10 +228,12 @@ class HTCondorBatch(BatchBackend):
         """The job of an id, also of one that a former process got; ``None`` when it is no id of ours."""
         if job_id not in self._jobs and (parts := _ID.fullmatch(job_id)):
             cluster, place, queue, directory = parts.groups()
-            job = _Job(queue, (int(cluster), int(place)), Path(directory), asked=-_AUDIT_SECONDS)
+            job = _Job(queue, (int(cluster), int(place)), Path(directory), is_noted=False, asked=-_AUDIT_SECONDS)
             record = read_json(job.directory / RECORD)
             if isinstance(record, dict) and record.get("native_id") == job_id:
-                job.log, job.since = self._log(Path(record["event_log"])), float(record["submitted"])
+                job.is_noted, job.since = True, float(record.get("submitted", 0))
+                if "event_log" in record:
+                    job.log, job.asked = self._log(Path(record["event_log"])), time.monotonic()
             self._jobs[job_id] = job
         return self._jobs.get(job_id)
 
@@ -239,14 +255,14 @@ class HTCondorBatch(BatchBackend):
         """Learn from files and queue what the logs do not tell."""
         for job in jobs:
             job.asked = time.monotonic()
-            if job.log is not None and (ended := end_in_files(job.directory, job.state)) is not None:
+            if job.is_noted and (ended := end_in_files(job.directory, job.state)) is not None:
                 job.state = ended
         for queue, asked in _by_queue(jobs).items():
             try:
                 self._ask_queue(queue, asked)
             except BackendError as error:
                 for job in asked:
-                    if job.log is None or job.log.is_lost:
+                    if job.is_silent:
                         job.state = JobState(JobStatus.unknown, reason=str(error), cause=Cause.batch)
                         job.told = None  # a log that comes back tells again
 
@@ -258,13 +274,15 @@ class HTCondorBatch(BatchBackend):
             there |= self._queue.left(queue, [job.number[0] for job in gone], min(job.since for job in gone))
         for job in jobs:
             if job.is_open and job.number in there:
-                job.learn(state_of(there[job.number]))
+                told = state_of(there[job.number])
+                if job.is_silent or told.status in _OVER:  # of what goes on, a log knows as much, and later things
+                    job.learn(told)
             elif job.is_open:
                 self._miss(job)
 
     def _miss(self, job: _Job) -> None:
         """Neither the queue nor its history knows the job; it takes two such answers to call it lost."""
-        if job.log is None:
+        if not job.is_noted:
             job.state = JobState(JobStatus.unknown, reason=f"HTCondor's queue {job.queue} knows no such job")
         elif job.missed:
             reason = "lost: HTCondor's queue does not know it any more, and it left no exit code"
@@ -304,13 +322,10 @@ def _id_of(queue: str, number: Number, directory: Path) -> str:
 def _due(jobs: Sequence[_Job]) -> list[_Job]:
     """Open jobs about which the queue is to be asked now."""
     now = time.monotonic()
-    lost = {log for log in {job.log for job in jobs if job.log is not None and job.is_open} if log.is_lost}
-    return [
-        job
-        for job in jobs
-        if job.is_open
-        and now - job.asked >= (_ASK_SECONDS if job.missed or job.log in {None, *lost} else _AUDIT_SECONDS)
-    ]
+    lost = {log for log in {job.log for job in jobs if job.is_open} if log is None or log.is_lost}
+    silent = {id(job) for job in jobs if job.missed or job.told is None or job.log in lost}
+    pauses = ((job, _ASK_SECONDS if id(job) in silent else _AUDIT_SECONDS) for job in jobs if job.is_open)
+    return [job for job, pause in pauses if now - job.asked >= pause]
 
 
 def _by_queue(jobs: Iterable[_Job]) -> dict[str, list[_Job]]:

@@ -92,7 +92,8 @@ def describe(
         description["allowed_execute_duration"] = "$(b2cal_seconds)"
     if any(spec.avoid for spec in specs):
         others = description.get("requirements", "True")
-        description["requirements"] = f"({others}) && {_elsewhere()}"
+        description["requirements"] = f"({others}) && {_elsewhere()}"  # the same for all jobs of a cluster
+        description["My.B2calAvoid"] = '"$(b2cal_avoid)"'
     return description, [_item(spec) for spec in specs]
 
 
@@ -111,7 +112,7 @@ def _item(spec: JobSpec) -> dict[str, str]:
 def _elsewhere() -> str:
     """Machines are given as they call themselves, or by the first part of their names."""
     names = "TARGET.Machine", 'split(TARGET.Machine, ".")[0]'
-    return " && ".join(f'!stringListIMember({name}, "$(b2cal_avoid)")' for name in names)
+    return " && ".join(f"!stringListIMember({name}, MY.B2calAvoid)" for name in names)
 
 
 def _memory_reason() -> str:

@@ -20,14 +20,16 @@ class EventLog:
         self._events: Any = None
         self.followed = 0
         self._damaged = False
+        self._inode = 0
 
     @property
     def size(self) -> int:
         """Bytes in the file, 0 when there is none: it grows with every event."""
         try:
-            return self.path.stat().st_size
+            found = self.path.stat()
         except OSError:
             return 0
+        return found.st_size if self._inode in {0, found.st_ino} else 0  # not of another file in its place
 
     @property
     def is_lost(self) -> bool:
@@ -41,10 +43,11 @@ class EventLog:
             return
         try:
             if self._events is None:
+                self._inode = self.path.stat().st_ino
                 self._events = self._htcondor.JobEventLog(str(self.path))
             for event in self._events.events(0):
                 self._take(event)
-        except self._htcondor.HTCondorException:
+        except (self._htcondor.HTCondorException, OSError):
             self._damaged = True  # the queue is asked instead
         self.followed = size
 

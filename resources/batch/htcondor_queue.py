@@ -13,6 +13,7 @@ from resources.batch.htcondor_states import ATTRIBUTES
 
 Number = tuple[int, int]
 """A job's cluster and its place in it."""
+_NOT_UNDERSTOOD = "errmsg=Submit:"
 _NO_CONFIGURATION = "/dev/null"
 _HISTORY_SLACK_SECONDS = 3600
 """How far the clocks of two machines may be apart."""
@@ -54,12 +55,20 @@ class Queue:
         """Hand over one cluster with a job for every item; returns the queue's name, the cluster and its first place.
 
         Raises:
+            ConfigurationError: a line cannot be understood; it has taken none.
             BackendError: it does not answer, or refuses; whether it has the jobs is not known.
         """
         with self._answers("take jobs"):
             location = self._locate(self._wanted)
             schedd = self._htcondor.Schedd(location)
-            result = schedd.submit(self._htcondor.Submit(dict(lines)), itemdata=iter([dict(item) for item in items]))
+            try:
+                result = schedd.submit(self._htcondor.Submit(dict(lines)), itemdata=iter(list(map(dict, items))))
+            except self._htcondor.HTCondorException as error:
+                if _NOT_UNDERSTOOD in str(error):
+                    raise ConfigurationError(
+                        f"HTCondor does not understand the description of the jobs: {error}; see to the site's lines"
+                    ) from error
+                raise
             return str(location["Name"]), int(result.cluster()), int(result.first_proc())
 
     def name(self) -> str:

@@ -26,7 +26,7 @@ ATTRIBUTES = (
     "RemoveReason",
     "RemoteHost",
     "LastRemoteHost",
-    "MemoryUsage",
+    "ResidentSetSize",
     "RequestMemory",
 )
 """What ``state_of`` needs to know."""
@@ -70,8 +70,8 @@ def state_after(event: Mapping[str, Any], before: JobState = _QUEUED) -> JobStat
 def state_of(description: Mapping[str, Any]) -> JobState:
     """The state of a job by its description in the queue or in the history."""
     host = _machine(description.get("RemoteHost") or description.get("LastRemoteHost") or "")
-    memory = description.get("MemoryUsage")
-    known = JobState(JobStatus.submitted, host=host, peak_memory=None if memory is None else int(memory))
+    memory = description.get("ResidentSetSize")  # KB; MemoryUsage is an expression here
+    known = JobState(JobStatus.submitted, host=host, peak_memory=None if memory is None else -(-int(memory) // 1024))
     match description["JobStatus"]:
         case 2 | 6 | 7:  # running, transferring its output, suspended
             return replace(known, status=JobStatus.running)
