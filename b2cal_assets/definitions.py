@@ -45,15 +45,16 @@ class EmbeddedWorkshop(dg.ConfigurableResource[Workshop]):
 
 def embedded_workshop(home: Home, listener: CafObserver | None = None) -> Workshop:
     """The embedded adapters; ``listener`` hears what happens in long work."""
-    from b2cal_caf.validation import run_validation_script  # noqa: PLC0415 (numerics load only where work is done)
-    from resources.batch.opened import open_batch  # noqa: PLC0415
+    from resources.batch.opened import open_batch  # noqa: PLC0415 (numerics load only where work is done)
     from resources.caf.cdst import EmbeddedCdst  # noqa: PLC0415
-    from resources.caf.embedded import EmbeddedCaf  # noqa: PLC0415
+    from resources.caf.opened import open_caf, open_validation  # noqa: PLC0415
     from resources.conditions.deployed import open_conditions, open_publisher  # noqa: PLC0415
+    from resources.deployment import read_deployment  # noqa: PLC0415
     from resources.runs.embedded import EmbeddedRunRegistry  # noqa: PLC0415
     from resources.signoff.embedded import EmbeddedSignOffLog  # noqa: PLC0415
 
     home.create()
+    settings = read_deployment(home)
     conditions = open_conditions(home)
 
     def batch(site: Site) -> BatchBackend:
@@ -66,9 +67,9 @@ def embedded_workshop(home: Home, listener: CafObserver | None = None) -> Worksh
         conditions=conditions,
         publisher=open_publisher(home, conditions),
         sign_offs=EmbeddedSignOffLog(home.registry_url),
-        caf=lambda site: EmbeddedCaf(batch(site), conditions, home.cache),
+        caf=lambda site: open_caf(site, home, settings, batch=batch(site), conditions=conditions),
         cdst=lambda site: EmbeddedCdst(batch(site), conditions, RECONSTRUCTION),
-        validate=run_validation_script,
+        validate=lambda site: open_validation(site, settings),
         listener=listener or SilentObserver(),
     )
 

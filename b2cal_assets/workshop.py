@@ -103,9 +103,8 @@ class Workshop:
     """The ports of one installation.
 
     Attributes:
-        caf, cdst: make the adapter for a campaign's site.
+        caf, cdst, validate: make the adapter for a campaign's site.
         publisher: plans and publishes in ``conditions``.
-        validate: runs a validation script and returns its figures.
         listener: hears, besides Dagster, what happens in long work; for the command line.
     """
 
@@ -117,5 +116,5 @@ class Workshop:
     sign_offs: SignOffLog
     caf: Callable[[Site], Caf]
     cdst: Callable[[Site], CdstProducer]
-    validate: Callable[[ValidationRequest], Sequence[Figure]]
+    validate: Callable[[Site], Callable[[ValidationRequest], Sequence[Figure]]]
     listener: CafObserver = field(default_factory=SilentObserver)

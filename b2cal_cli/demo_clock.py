@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -59,7 +59,7 @@ class DemoClock:
             workshop,
             caf=lambda site: _TimedCaf(workshop.caf(site), self),
             cdst=lambda site: _TimedCdst(workshop.cdst(site), self),
-            validate=lambda request: self._validate(workshop, request),
+            validate=lambda site: lambda request: self._validate(workshop.validate(site), request),
         )
 
     def count(self, request: CafRequest | ValidationRequest, seconds: float) -> None:
@@ -67,10 +67,12 @@ class DemoClock:
         place = request.directory if isinstance(request, CafRequest) else request.job_path
         self.calibrations[place.parent.name, place.name] += seconds
 
-    def _validate(self, workshop: Workshop, request: ValidationRequest) -> Sequence[Figure]:
+    def _validate(
+        self, validate: Callable[[ValidationRequest], Sequence[Figure]], request: ValidationRequest
+    ) -> Sequence[Figure]:
         start = time.monotonic()
         with self.timing(VALIDATION):
-            figures = workshop.validate(request)
+            figures = validate(request)
         self.count(request, time.monotonic() - start)
         return figures
 

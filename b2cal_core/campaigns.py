@@ -54,7 +54,7 @@ class Site(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    caf: str = Field(default="embedded", description="embedded or basf2")
+    caf: Literal["embedded", "basf2"] = Field(default="embedded", description="whose CAF runs the scripts")
     batch: Literal["local", "htcondor", "slurm"] = Field(default="local", description="where jobs run")
     max_processes: int | None = Field(default=None, ge=1, description="jobs at a time; none: one per core")
 

@@ -77,12 +77,27 @@ class CollectorCacheSettings(_Settings):
         return None if self.limit_gb is None else round(self.limit_gb * 1e9)
 
 
+class Basf2Settings(_Settings):
+    """The basf2 release that campaigns with ``site: {caf: basf2}`` use.
+
+    Attributes:
+        setup: shell lines that set it up, for example ``source /cvmfs/belle.cern.ch/tools/b2setup release-09-00-00``.
+        backend: where basf2 runs its jobs.
+        options: those of ``b2caf-prompt-run``, without the dashes and with ``_`` in their names.
+    """
+
+    setup: str = ""
+    backend: Literal["Local", "LSF", "PBS", "HTCondor"] = "Local"
+    options: Mapping[str, int | str] = {}
+
+
 class Deployment(_Settings):
     """All settings of an installation."""
 
     conditions: ConditionsSettings = ConditionsSettings()
     publishing: PublishingSettings = PublishingSettings()
     collector_cache: CollectorCacheSettings = CollectorCacheSettings()
+    basf2: Basf2Settings = Basf2Settings()
 
 
 def read_deployment(home: Home) -> Deployment:

@@ -93,7 +93,7 @@ def _figures(work: BucketWork, calibration: str) -> tuple[tuple[Figure, ...], fl
     if script is None:
         return (), 0.0
     started = time.monotonic()
-    figures = work.workshop.validate(work.validation_request(calibration, script))
+    figures = work.workshop.validate(work.plan.campaign.site)(work.validation_request(calibration, script))
     own = work.plan.campaign.thresholds.get(calibration, {})
     judged = (f.with_threshold(Threshold.from_json(own[f.name]) if f.name in own else None) for f in figures)
     return tuple(judged), time.monotonic() - started

@@ -270,7 +270,7 @@ class Laboratory:
             sign_offs=self.sign_offs,
             caf=lambda _site: self.caf,
             cdst=lambda _site: self.cdst,
-            validate=self.validation,
+            validate=lambda _site: self.validation,
         )
 
     def target_content(self) -> list[tuple[str, IoV]]:

@@ -25,7 +25,9 @@ START_SECONDS = 120.0
 POLL_SECONDS = 0.5
 
 
-def prepare_home(directory: Path, *, runs: int, bucket_runs: int) -> Home:
+def prepare_home(
+    directory: Path, *, runs: int, bucket_runs: int, scripts: Path = SCRIPTS, site: dict[str, Any] | None = None
+) -> Home:
     """Simulated and registered runs, nominal constants, and a campaign; its buckets are left to the sensor."""
     home = Home(directory).create()
     prepare_dagster_home(home.dagster_home)
@@ -36,7 +38,8 @@ def prepare_home(directory: Path, *, runs: int, bucket_runs: int) -> Home:
     campaign |= {"calibrations": ["caf_svd_time", "TOP common T0"], "buckets": {"runs": bucket_runs, "counted": []}}
     campaign["gates"]["auto_sign_off"] = "none_fail"  # few events may warn
     store = FileCampaignStore(home)
-    store.save_catalogue(campaign["catalogue"], read_catalogue(SCRIPTS), scripts=SCRIPTS)
+    campaign["site"] = site or campaign["site"]
+    store.save_catalogue(campaign["catalogue"], read_catalogue(scripts), scripts=scripts)
     store.save_campaign(yaml.safe_dump(campaign))
     return home
 
@@ -76,6 +79,12 @@ class Service:
         """Backfills, newest first."""
         query = "{partitionBackfillsOrError {... on PartitionBackfills {results {id status partitionNames}}}}"
         return list(self.ask(query)["partitionBackfillsOrError"]["results"])
+
+    def terminate(self, dagster_run: str) -> None:
+        """End a Dagster run as its page does: kindly, so that it can take its jobs with it."""
+        mutation = "mutation($id: String!) {terminateRun(runId: $id) {__typename ... on PythonError {message}}}"
+        answer = self.ask(mutation, id=dagster_run)["terminateRun"]
+        assert answer["__typename"] == "TerminateRunSuccess", answer
 
     def runs(self) -> list[dict[str, Any]]:
         """Dagster runs, newest first."""
