@@ -47,9 +47,16 @@ class EventLog:
                 self._events = self._htcondor.JobEventLog(str(self.path))
             for event in self._events.events(0):
                 self._take(event)
+            if all(state.status.is_final for state in self.states.values()):
+                self._close()  # or a long life would take too many open files; it is read anew should it grow
         except (self._htcondor.HTCondorException, OSError):
             self._damaged = True  # the queue is asked instead
         self.followed = size
+
+    def _close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+        self._events = None
 
     def _take(self, event: Mapping[str, Any]) -> None:
         number = int(event.get("Cluster", -1)), int(event.get("Proc", -1))

@@ -14,7 +14,7 @@ import pytest
 from batch_contract import PATIENCE, BatchContract
 from servers.htcondor import HTCondorPool
 
-from b2cal_core.errors import ConfigurationError
+from b2cal_core.errors import BackendError, ConfigurationError
 from b2cal_core.jobs import Cause, JobSpec, JobState, JobStatus
 from b2cal_core.ports import BatchBackend
 from resources.batch.htcondor import HTCondorBatch
@@ -260,9 +260,21 @@ class TestHTCondorBatch(BatchContract):
         self.pool.kill_schedd()
         states = {state.status for state in backend.poll(ids).values()}
         assert states <= {JobStatus.submitted, JobStatus.running, JobStatus.unknown}
+        ids += self.submit_at_last(backend, self.waiting(tmp_path, 2))
         (tmp_path / "go").touch()
         assert {state.status for state in self.ended(backend, ids)} == {JobStatus.completed}
-        assert self.runs(tmp_path) == 10
+        assert self.runs(tmp_path) == 12
+
+    def submit_at_last(self, backend: BatchBackend, specs: list[JobSpec]) -> tuple[str, ...]:
+        """What a platform does whose batch system is down for some seconds."""
+        end = time.monotonic() + 2 * PATIENCE
+        while True:
+            try:
+                return backend.submit(specs)
+            except BackendError as error:
+                if not error.transient or time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
 
     def test_a_job_whose_machine_is_lost_is_run_again_by_the_batch_system(self, tmp_path: Path) -> None:
         backend = self.make(tmp_path)
