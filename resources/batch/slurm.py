@@ -81,11 +81,12 @@ class SlurmBatch(BatchBackend):
     def poll(self, ids: Sequence[str]) -> Mapping[str, JobState]:
         """Judge by the files and, unless all have ended, by what Slurm said within the poll interval, or says now."""
         jobs = {job_id: self._job(job_id) for job_id in ids}
-        states = self._states(jobs)
+        turns, states = self._queue.turns, self._states(jobs)
         left = [job for job_id, job in jobs.items() if job is not None and not states[job_id].status.is_final]
         if left:
             attached = (job.since for job in left if not job.is_new)
-            if self._queue.ask(max([time.monotonic() - self.poll_seconds, *attached])):
+            self._queue.ask(max([time.monotonic() - self.poll_seconds, *attached]))
+            if self._queue.turns != turns:
                 states = self._states(jobs)
         return states
 
@@ -167,17 +168,8 @@ class SlurmBatch(BatchBackend):
         avoid = [f"--exclude={','.join(hosts)}"] if hosts else []
         fixed = ["--no-requeue", f"--array=0-{len(specs) - 1}", f"--chdir={home}", f"--comment=b2cal {submission}"]
         outputs = [f"--output={home / LOG}", f"--error={home / LOG}", "--open-mode=append"]
-        printed = run(
-            "sbatch",
-            "--parsable",
-            *wishes(specs[0]),
-            *avoid,
-            *self._partition,
-            *self.options,
-            *fixed,
-            *outputs,
-            str(script),
-        )
+        wished = [*wishes(specs[0]), *avoid, *self._partition, *self.options]
+        printed = run("sbatch", "--parsable", *wished, *fixed, *outputs, str(script))
         return printed.strip().partition(";")[0]
 
     def _avoidable(self, hosts: Sequence[str]) -> list[str]:
@@ -234,16 +226,16 @@ class SlurmBatch(BatchBackend):
     def _sleep_until_news(
         self, jobs: Mapping[str, SlurmJob | None], states: Mapping[str, JobState], deadline: float
     ) -> None:
-        """Return when Slurm has answered anew, a file tells that a job has ended, or the time is over."""
+        """Return when Slurm was asked anew, a file tells that a job has ended, or the time is over."""
         open_jobs = [(job, states[job_id].status) for job_id, job in jobs.items() if job is not None]
         plain = [(job.exit_file, status) for job, status in open_jobs if job.strange_since is None]
         running = [file for file, status in plain if status is JobStatus.running]
         others = (file for file, status in plain if status is not JobStatus.running)
         watched = [*running, *islice(others, _WATCHED_WAITING)]
-        answer, early = self._queue.answer, _SOON_SECONDS if len(plain) < len(open_jobs) else None
+        turns, early = self._queue.turns, _SOON_SECONDS if len(plain) < len(open_jobs) else None
         while (began := time.monotonic()) < deadline:
             self._queue.look(within=early)
-            if self._queue.answer is not answer or any(map(os.path.exists, watched)):
+            if self._queue.turns != turns or any(map(os.path.exists, watched)):
                 return
             pause = min(max(_PAUSE_SECONDS, _LOAD * (time.monotonic() - began)), _LONGEST_PAUSE_SECONDS)
             time.sleep(max(0.0, min(pause, deadline - time.monotonic())))

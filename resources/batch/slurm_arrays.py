@@ -33,7 +33,7 @@ _MINUTE = 60
 _SCRIPT = """#!/bin/bash
 # One element of a job array of b2cal, submission {submission}.
 directory=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {list})
-cd "$directory" || exit 1
+[ -n "$directory" ] && cd "$directory" || exit 1
 
 # Replaced by another submission, which its submitter made because it could not tell whether this one had succeeded?
 is_wanted() {{ grep -qF '"submission": "{submission}"' job.json; }}

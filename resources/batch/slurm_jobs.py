@@ -111,5 +111,8 @@ class SlurmJob:
         noted = noted_end(self.home, place) if place is not None else None
         code = ended_state(self.directory)
         cause, reason = why_it_ended(element, code, noted=noted, was_started=place is not None, was_seen=self.was_seen)
-        write_end(self.directory, _KILLED, cause=cause, reason=reason)
+        try:
+            write_end(self.directory, _KILLED, cause=cause, reason=reason)
+        except OSError:  # a full disk; Slurm is asked again then
+            return JobState(JobStatus.failed, reason=reason, cause=cause, host=place.node if place else "")
         return self._told_end() or JobState(JobStatus.failed, reason=reason, cause=cause)

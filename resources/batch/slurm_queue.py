@@ -157,11 +157,13 @@ class SlurmQueue:
     Attributes:
         answer: the last one there was; at first an empty one.
         problem: why the last question was not answered; empty when it was.
+        turns: how many questions are over, answered or not.
     """
 
     def __init__(self, every: float) -> None:
         self.answer = Answer()
         self.problem = ""
+        self.turns = 0
         self._every = every
         self._asked = self._due = float("-inf")
         self._question: _Question | None = None
@@ -180,18 +182,13 @@ class SlurmQueue:
             if self._question is None and (early or now >= self._due):
                 self._ask()
 
-    def ask(self, since: float) -> bool:
-        """Return when a question that was begun at ``since`` (monotonic clock) or later is over.
-
-        Returns:
-            Whether it had to be waited for.
-        """
-        waited = False
+    def ask(self, since: float) -> None:
+        """Return when a question that was begun at ``since`` (monotonic clock) or later is over."""
         while True:
             with self._lock:
-                waited |= self._take()
+                self._take()
                 if self._asked >= since:
-                    return waited
+                    return
                 if self._question is None:
                     self._ask()
             time.sleep(_PAUSE_SECONDS)
@@ -199,10 +196,10 @@ class SlurmQueue:
     def _ask(self) -> None:
         self._question = _Question()
 
-    def _take(self) -> bool:
+    def _take(self) -> None:
         question = self._question
         if question is None or not question.is_over():
-            return False
+            return
         text = question.answer()
         question.close()
         self._question = None
@@ -212,7 +209,7 @@ class SlurmQueue:
         self._asked = question.begun
         took = time.monotonic() - question.begun
         self._due = question.begun + max(self._every, 0.0 if question.problem else _LOAD * took)
-        return True
+        self.turns += 1
 
 
 def _elements(text: str) -> dict[str, Element]:

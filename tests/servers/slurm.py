@@ -20,6 +20,8 @@ POLL_SECONDS = 0.02
 NODES = ("n1", "n2")
 PROCESSORS = 4
 """Of each machine, whatever it really has."""
+MAX_ARRAY_SIZE = 101
+"""Elements of one array, at most; a tenth of what is usual."""
 
 # quick, without cgroups (memory is measured and enforced by Slurm itself), and only on 127.0.0.1
 SETTINGS = f"""
@@ -46,6 +48,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0,batch_sched_delay=0
 ReturnToService=2
+MaxArraySize={MAX_ARRAY_SIZE}
 MinJobAge=600
 KillWait=2
 MessageTimeout=5
