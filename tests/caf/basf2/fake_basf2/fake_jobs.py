@@ -35,6 +35,8 @@ function ctrl_c() {{
 {command}
 write_exit_code $?
 """
+MOST_SECONDS = "600"
+"""After which a sub-job ends that waits for a test which is no more."""
 PASSED_ON = ("SYNTHETIC_DIARY",)
 """Variables of the release that tests use to watch; the set-up of a job repeats them."""
 
@@ -98,7 +100,8 @@ class Backend:
             directory.mkdir(parents=True)
             (directory / INPUT_FILES).write_text(json.dumps([f"file://{name}" for name in subjob["files"]], indent=2))
             (directory / "collector.json").write_text(json.dumps(subjob["description"]))
-            command = [sys.executable, "-m", "b2cal_caf.collect_job", str(directory)]
+            command = ["timeout", "--foreground", MOST_SECONDS, sys.executable]
+            command += ["-m", "b2cal_caf.collect_job", str(directory)]
             setup = [f"export {name}={shlex.quote(os.environ[name])}" for name in PASSED_ON if name in os.environ]
             script = SCRIPT.format(marker=EXIT_CODE, setup="\n".join(setup), command=shlex.join(command))
             (directory / "submit.sh").write_text(script)
