@@ -16,6 +16,7 @@ from b2cal_assets.assets.broken import broken_asset
 from b2cal_assets.assets.runs import run_assets
 from b2cal_assets.campaign_assets import bucket_job, campaign_assets
 from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.collecting_ahead import ahead_calibrations, ahead_job
 from b2cal_assets.workshop import SilentObserver, Workshop
 from b2cal_core.campaigns import Campaign, Site
 from b2cal_core.errors import CalibrationError
@@ -128,14 +129,15 @@ def build_definitions(
         plans, broken = read_plans(FileCampaignStore(home))
         plans = plans if plans or broken else [reference_plan()]
     jobs = [bucket_job(plan, executor or service_executor(plan)) for plan in plans]
+    ahead = [ahead_job(plan, executor or service_executor(plan)) for plan in plans if ahead_calibrations(plan)]
     return dg.Definitions(
         assets=[
             *run_assets(),
             *(asset for plan in plans for asset in campaign_assets(plan)),
             *(broken_asset(name, error) for name, error in broken.items()),
         ],
-        jobs=jobs,
-        sensors=[new_runs_sensor(plans, jobs), gates_sensor(plans, jobs)] if plans else [],
+        jobs=[*jobs, *ahead],
+        sensors=[new_runs_sensor(plans, [*jobs, *ahead]), gates_sensor(plans, jobs)] if plans else [],
         resources={"workshop": workshop or EmbeddedWorkshop(home=str(home.path))},
         executor=executor or service_executor(),
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from b2cal_caf.collected import OUTPUT_FILE
 from b2cal_caf.collection_plan import CollectionPlan
 from b2cal_caf.collector_cache import CollectorCache
-from b2cal_caf.job_book import JobBook, JobRow, Stage
+from b2cal_caf.job_book import Exclusion, JobBook, Stage
 from b2cal_caf.job_failures import sentence
 from b2cal_caf.layout import IterationLayout
 from b2cal_caf.subjobs import SubJob
@@ -207,14 +207,9 @@ class CollectorStep:
 
     def _discard(self, folder: Path) -> None:
         """Remove what an earlier plan has left, its jobs first."""
-        left = self.book.rows(folder, [Stage.submitted, Stage.running, Stage.held])
-        self.batch.cancel([self._found_again(row) for row in left])
+        withdraw(self.book, self.batch, folder)
         shutil.rmtree(folder, ignore_errors=True)
         self.book.forget(folder)
-
-    def _found_again(self, row: JobRow) -> str:
-        """The native id of a job that may have been handed over just before its process died."""
-        return row.native_id or self.batch.submit([row.spec])[0]
 
     def _to(self, job: SubJob, stage: Stage, *, queue: bool = True) -> None:
         """Move a sub-job on, into the queue of those to be submitted if that is where it goes."""
@@ -377,7 +372,7 @@ class CollectorStep:
         if not self.policy.tolerates(out + 1, files + out):
             return False
         file, reason = found
-        self.book.exclude({file: reason}, who="failure policy")
+        self.book.exclude([Exclusion(file, reason, who="failure policy")])
         self.exclude({file: f"left out on the way: {reason}"})
         return True
 
@@ -390,3 +385,11 @@ class CollectorStep:
         self.book.write(job.row for job in self._unwritten.values())
         self._unwritten.clear()
         self._written = time.monotonic()
+
+
+def withdraw(book: JobBook, batch: BatchBackend, below: Path) -> None:
+    """End the jobs that a process left at the batch system, those included that it was just handing over."""
+    left = book.rows(below, [Stage.submitted, Stage.running, Stage.held])
+    unnamed = [row.spec for row in left if not row.native_id and row.directory.is_dir()]
+    named = [row.native_id for row in left if row.native_id]
+    batch.cancel([*named, *(batch.submit(unnamed) if unnamed else ())])

@@ -106,7 +106,7 @@ class Exclusion:
     file: str
     reason: str
     who: str
-    at: datetime
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 class OrderKind(StrEnum):
@@ -172,10 +172,9 @@ class JobBook:
         statement = "DELETE FROM subjobs WHERE substr(directory, 1, ?) = ?"
         self._database.attempt(lambda connection: connection.execute(statement, (len(prefix), prefix)))
 
-    def exclude(self, files: Mapping[str, str], who: str) -> None:
-        """Leave files out from now on, each for a reason."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        values = [(file, reason, who, now) for file, reason in files.items()]
+    def exclude(self, exclusions: Iterable[Exclusion]) -> None:
+        """Leave files out from now on; what was said of one first stands."""
+        values = [(one.file, one.reason, one.who, one.at.isoformat(timespec="seconds")) for one in exclusions]
         statement = "INSERT OR IGNORE INTO exclusions VALUES (?, ?, ?, ?)"
         self._database.attempt(lambda connection: connection.executemany(statement, values))
 

@@ -81,7 +81,7 @@ class CafDesk:
 
     def exclude(self, files: Sequence[str], reason: str, who: str) -> None:
         """Leave input files out of the request, for good; what other files gave is kept."""
-        self._book.exclude(dict.fromkeys(files, reason), who)
+        self._book.exclude(Exclusion(file, reason, who) for file in files)
         self._book.order(OrderKind.exclude, files, who)
 
     def cancel(self, which: Sequence[str], who: str, batch: BatchBackend | None = None) -> list[JobRow]:

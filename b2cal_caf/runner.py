@@ -7,17 +7,18 @@ of them ends.
 import shutil
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from b2cal_caf.atomic_files import DISK_FULL_ERRORS, copy_directory, read_json, write_json
 from b2cal_caf.calibration_run import CalibrationRun, Surroundings
 from b2cal_caf.checkpoints import CheckpointStore
+from b2cal_caf.collecting import withdraw
 from b2cal_caf.collector_cache import CollectorCache
 from b2cal_caf.constants import ConstantsSource
 from b2cal_caf.forks import wait_for
-from b2cal_caf.job_book import JobBook
+from b2cal_caf.job_book import Exclusion, JobBook
 from b2cal_caf.layout import RequestLayout
 from b2cal_caf.locks import request_lock
 from b2cal_caf.machine import State
@@ -28,7 +29,7 @@ from b2cal_caf.results import collected_summary, read_result, write_result
 from b2cal_core.errors import BackendError
 from b2cal_core.graphs import transitive
 from b2cal_core.jobs import JobState, JobStatus
-from b2cal_core.ports import BatchBackend, CafObserver, CafRequest, CafResult
+from b2cal_core.ports import BatchBackend, CafObserver, CafRequest, CafResult, CollectedSummary
 
 _CANCEL_SECONDS = 0.5
 """How long a wait may overlook that somebody cancelled."""
@@ -36,6 +37,9 @@ _ORDERS_SECONDS = 0.5
 """How long an order of a person may be overlooked."""
 _BOTH_SECONDS = 0.02
 """How long the end of an algorithm may be overlooked while jobs of another calibration run."""
+
+_TERMINAL = frozenset(state for state in State if state.is_terminal)
+_COLLECTED = _TERMINAL | {State.collector_completed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,36 @@ class Runner:
             except OSError as error:
                 raise _in_words(error, layout) from error
 
+    def collect_ahead(self, request: CafRequest, observer: CafObserver, awaited: frozenset[str]) -> CollectedSummary:
+        """See ``Caf.collect_ahead``."""
+        layout = RequestLayout(request.directory.absolute())
+        layout.directory.mkdir(parents=True, exist_ok=True)
+        with request_lock(layout.directory, log=observer.log, check=self._check):
+            identity = request_identity(request, self.constants)
+            try:
+                loaded, around = self._prepare(request, layout, identity, observer)
+                runs = {run.name: run for run in _runs_of_first_collections(loaded, around, awaited)}
+                self._work_through(runs, around, stop_at=_COLLECTED)
+                for run in runs.values():
+                    if run.error:
+                        observer.log(f"collecting ahead of the bucket failed, and is tried again later: {run.error}")
+                return collected_summary(layout, runs, dict(loaded.rejected))
+            except OSError as error:
+                raise _in_words(error, layout) from error
+
     def _work(self, request: CafRequest, layout: RequestLayout, identity: str, observer: CafObserver) -> CafResult:
-        _make_room(layout, identity, observer)
+        loaded, around = self._prepare(request, layout, identity, observer)
+        runs = _calibration_runs(loaded, around)
+        self._work_through(runs, around, stop_at=_TERMINAL)
+        result = _result(loaded, runs, around)
+        write_result(layout.result, result, identity)
+        return result
+
+    def _prepare(
+        self, request: CafRequest, layout: RequestLayout, identity: str, observer: CafObserver
+    ) -> tuple[LoadedRequest, Surroundings]:
+        """Ask the script, and bring the request's directory into the state that belongs to the inputs."""
+        self._make_room(layout, identity, observer)
         loaded = load_request(request)
         for remark in loaded.remarks:
             observer.log(remark)
@@ -86,17 +118,34 @@ class Runner:
             policy=request.failure_policy,
             observer=observer,
         )
-        runs = _calibration_runs(loaded, around)
+        return loaded, around
+
+    def _make_room(self, layout: RequestLayout, identity: str, observer: CafObserver) -> None:
+        """Keep what belongs to these inputs, remove what belongs to others and its jobs, so that they never mix."""
+        if read_json(layout.request_identity) == {"identity": identity}:
+            return
+        excluded: Mapping[str, Exclusion] = {}
+        if layout.results.exists():
+            observer.log(f"the inputs changed since {layout.results} was written; starting anew")
+            book = JobBook(layout.state_db)
+            withdraw(book, self.batch, layout.results)
+            excluded = book.exclusions()
+        layout.result.unlink(missing_ok=True)
+        for directory in (layout.results, layout.all_exported, layout.constants):
+            shutil.rmtree(directory, ignore_errors=True)
+        JobBook(layout.state_db).exclude(excluded.values())
+        write_json(layout.request_identity, {"identity": identity})
+
+    def _work_through(
+        self, runs: Mapping[str, CalibrationRun], around: Surroundings, *, stop_at: frozenset[State]
+    ) -> None:
         try:
-            self._loop(runs, around)
+            self._loop(runs, around, stop_at)
         finally:
             for run in runs.values():
                 run.cancel()
-        result = _result(loaded, runs, around)
-        write_result(layout.result, result, identity)
-        return result
 
-    def _loop(self, runs: Mapping[str, CalibrationRun], around: Surroundings) -> None:
+    def _loop(self, runs: Mapping[str, CalibrationRun], around: Surroundings, stop_at: frozenset[State]) -> None:
         states: Mapping[str, JobState] = {}
         looked = 0.0
         while True:
@@ -108,8 +157,8 @@ class Runner:
             while moved:
                 moved = False
                 for run in runs.values():
-                    moved |= _step(run, runs, states)
-            if all(run.state.is_terminal for run in runs.values()):
+                    moved |= run.state not in stop_at and _step(run, runs, states)
+            if all(run.state in stop_at for run in runs.values()):
                 return
             states = self._wait(runs)
 
@@ -172,16 +221,17 @@ def _calibration_runs(loaded: LoadedRequest, around: Surroundings) -> dict[str, 
     return runs
 
 
-def _make_room(layout: RequestLayout, identity: str, observer: CafObserver) -> None:
-    """Keep what belongs to these inputs, and remove what belongs to others, so that the two are never mixed."""
-    kept = read_json(layout.request_identity)
-    if kept != {"identity": identity}:
-        if layout.results.exists():
-            observer.log(f"the inputs changed since {layout.results} was written; starting anew")
-        layout.result.unlink(missing_ok=True)
-        for directory in (layout.results, layout.all_exported, layout.constants):
-            shutil.rmtree(directory, ignore_errors=True)
-        write_json(layout.request_identity, {"identity": identity})
+def _runs_of_first_collections(
+    loaded: LoadedRequest, around: Surroundings, awaited: frozenset[str]
+) -> Iterator[CalibrationRun]:
+    """The calibrations that wait for no other, with the collections that read no awaited payload."""
+    rows = {row.name: row for row in around.store.rows()}
+    for calibration in loaded.calibrations:
+        ready = {n: c for n, c in calibration.collections.items() if awaited.isdisjoint(c.collector.reads)}
+        if ready and not calibration.dependencies:
+            run = CalibrationRun(replace(calibration, collections=ready), (), around)
+            run.restore(rows.get(calibration.name))
+            yield run
 
 
 def _result(loaded: LoadedRequest, runs: Mapping[str, CalibrationRun], around: Surroundings) -> CafResult:

@@ -80,6 +80,7 @@ class Campaign(BaseModel):
     target_tag: str
     update_mode: UpdateMode = UpdateMode.allow_closed
     buckets: BucketPolicy = BucketPolicy()
+    collect_ahead: bool = Field(default=True, description="collect runs as they arrive, before their bucket is closed")
     expert_config: dict[str, dict[str, Any]] = Field(default_factory=dict, description="per calibration name")
     thresholds: dict[str, dict[str, dict[str, float]]] = Field(
         default_factory=dict,

@@ -165,6 +165,21 @@ class Caf(ABC):
         A calibration that fails is no exception: it is in the result, and what does not depend on it is completed.
         """
 
+    def collect_ahead(
+        self,
+        request: CafRequest,  # noqa: ARG002 (see below)
+        observer: CafObserver,  # noqa: ARG002
+        awaited: frozenset[str],  # noqa: ARG002
+    ) -> CollectedSummary:
+        """Collect for a bucket that is not closed yet, so that its own request finds the output in the cache.
+
+        Collections that read one of the ``awaited`` payloads, which the bucket's other calibrations have yet to make,
+        are left for later, and so is what comes after the first iteration's collections. What fails is told to the
+        observer and tried again later. Blocking, repeatable and cancelled like ``run``; nothing is done by a CAF
+        that keeps no collector output.
+        """
+        return CollectedSummary()
+
     @abstractmethod
     def cancel(self) -> None:
         """Make a ``run`` in another thread end soon, its batch jobs cancelled; it then raises ``BackendError``."""

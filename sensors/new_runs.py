@@ -12,6 +12,7 @@ from b2cal_assets.assets.runs import run_materializations
 from b2cal_assets.bucket_ledger import started_buckets
 from b2cal_assets.campaign_assets import AssetJob, bucket_job_name, run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.collecting_ahead import ahead_calibrations, ahead_job_name, state_of, waiting_runs
 from b2cal_assets.partitions import RUNS, bucket_partitions, run_key
 from b2cal_assets.workshop import Workshop
 from b2cal_core.buckets import Bucket, form_buckets
@@ -25,11 +26,19 @@ PAGE = 100
 INTAKE_SECONDS = 20.0
 """A tick has a minute; the pages that are left when this has passed are taken by the next one."""
 _CLOSED_BY = "sensor:new_runs"
+_RUN_KEY_TAG = "dagster/run_key"
+_UNFINISHED = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
 
 
 def new_runs_sensor(
     plans: Sequence[CampaignPlan],
-    jobs: Sequence[AssetJob],
+    jobs: Sequence[AssetJob | dg.JobDefinition],
     *,
     seconds: int = 30,
     intake_seconds: float = INTAKE_SECONDS,
@@ -53,6 +62,7 @@ def new_runs_sensor(
             return dg.SkipReason(f"the run registry could not be asked, which the next tick does again: {error}")
         requests, partitions = [], []
         for plan, buckets in booked.items():
+            requests += _ahead(plan, workshop, context.instance)
             started = started_buckets(plan, context.instance)
             waiting = [b for b in buckets if b.key not in started and not runs_of_bucket(context.instance, plan, b.key)]
             requests += [_request(plan, bucket) for bucket in waiting]
@@ -109,6 +119,19 @@ def _request(plan: CampaignPlan, bucket: Bucket) -> dg.RunRequest:
         partition_key=bucket.key,
         tags=run_tags(plan),
     )
+
+
+def _ahead(plan: CampaignPlan, workshop: Workshop, instance: dg.DagsterInstance) -> list[dg.RunRequest]:
+    """Have runs collected that wait for their bucket to fill; one Dagster run at a time, each file asked for once."""
+    if not ahead_calibrations(plan):
+        return []
+    records = waiting_runs(plan, workshop.campaigns, workshop.runs)
+    job, key = ahead_job_name(plan.name), f"{plan.name}:ahead:{state_of(records)}"
+    at_work = dg.RunsFilter(job_name=job, statuses=list(_UNFINISHED))
+    asked_before = dg.RunsFilter(job_name=job, tags={_RUN_KEY_TAG: key})
+    if not records or any(instance.get_run_records(found, limit=1) for found in (at_work, asked_before)):
+        return []
+    return [dg.RunRequest(run_key=key, job_name=job, tags=run_tags(plan))]
 
 
 def _missing_partitions(

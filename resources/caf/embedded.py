@@ -5,7 +5,7 @@ from pathlib import Path
 
 from b2cal_caf.constants import ConstantsSource
 from b2cal_caf.runner import Runner
-from b2cal_core.ports import BatchBackend, Caf, CafObserver, CafRequest, CafResult, ConditionsDB
+from b2cal_core.ports import BatchBackend, Caf, CafObserver, CafRequest, CafResult, CollectedSummary, ConditionsDB
 
 
 class EmbeddedCaf(Caf):
@@ -28,6 +28,11 @@ class EmbeddedCaf(Caf):
         """Run, or resume, the request."""
         self._cancelled.clear()
         return self._runner.run(request, observer)
+
+    def collect_ahead(self, request: CafRequest, observer: CafObserver, awaited: frozenset[str]) -> CollectedSummary:
+        """Fill the cache for a bucket that is still open."""
+        self._cancelled.clear()
+        return self._runner.collect_ahead(request, observer, awaited)
 
     def cancel(self) -> None:
         """End a ``run`` in another thread."""

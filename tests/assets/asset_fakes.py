@@ -77,6 +77,7 @@ base_tags: [base]
 target_tag: prompt_target
 buckets: {runs: 4}
 owner: manager@example.org
+collect_ahead: false
 site: {max_processes: 1}
 """
 
@@ -107,6 +108,11 @@ class FakeCaf(Caf):
         self._payloads, self._broken, self._unreachable = payloads, dict(broken or {}), unreachable
         self._values, self._gaps = dict(values or {}), gaps
         self.requests: list[CafRequest] = []
+        self.ahead: list[Path] = []
+
+    def collect_ahead(self, request: CafRequest, observer: CafObserver, awaited: frozenset[str]) -> CollectedSummary:
+        self.ahead.append(request.directory)
+        return CollectedSummary(files=1)
 
     @property
     def scripts(self) -> list[str]:

@@ -11,6 +11,7 @@ from asset_fakes import BUCKET_1, BUCKET_2, DownRegistry, FakeCaf, FakeValidatio
 from b2cal_assets.asset_keys import RAW_RUNS, Part, calibration_key
 from b2cal_assets.bucket_runs import BucketRunner
 from b2cal_assets.campaign_assets import bucket_job
+from b2cal_assets.collecting_ahead import ahead_calibrations, ahead_job
 from b2cal_assets.workshop import Workshop
 from b2cal_core.ranges import ExpRun
 from b2cal_core.verdicts import Decision, SignOff
@@ -23,7 +24,9 @@ MakeSensor = Callable[[Sequence[Any], Sequence[Any]], dg.SensorDefinition]
 
 def tick(lab: Laboratory, make: MakeSensor, cursor: str | None = None, workshop: Workshop | None = None) -> Any:
     """One evaluation; partitions it asks for are added, as the daemon does before it starts runs."""
-    sensor = make([lab.plan], [bucket_job(lab.plan, dg.in_process_executor)])
+    jobs = [bucket_job(lab.plan, dg.in_process_executor)]
+    ahead = [ahead_job(lab.plan, dg.in_process_executor)] if ahead_calibrations(lab.plan) else []
+    sensor = make([lab.plan], [*jobs, *ahead])
     resources = {"workshop": workshop or lab.workshop()}
     with dg.build_sensor_context(instance=lab.instance, cursor=cursor, resources=resources) as context:
         answer = sensor(context)
@@ -64,6 +67,28 @@ def test_new_runs_become_partitions_and_full_buckets_are_started_once(laboratory
     assert again.run_requests == []
     assert again.cursor == first.cursor
     assert again.skip_reason.skip_message == "no new runs, no new buckets"
+
+
+def test_runs_that_wait_for_their_bucket_are_collected_ahead_one_dagster_run_at_a_time(
+    laboratory: MakeLaboratory,
+) -> None:
+    lab = laboratory(runs=2, campaign={"collect_ahead": True})
+    (request,) = tick(lab, new_runs_sensor).run_requests
+    assert request.job_name == "prompt_collect_ahead"
+    job = dg.Definitions(
+        jobs=[ahead_job(lab.plan, dg.in_process_executor)], resources={"workshop": lab.workshop()}
+    ).resolve_job_def("prompt_collect_ahead")
+    tags = {"dagster/run_key": request.run_key}
+    working = lab.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
+    lab.registry.add([run_record(3)])
+    assert tick(lab, new_runs_sensor).run_requests == []
+    lab.instance.report_run_canceled(working)
+    (another,) = tick(lab, new_runs_sensor).run_requests
+    assert another.run_key != request.run_key
+    assert job.execute_in_process(instance=lab.instance, tags={"dagster/run_key": another.run_key}).success
+    assert tick(lab, new_runs_sensor).run_requests == []
+    assert {path.parent.name for path in lab.caf.ahead} == {"open"}
+    assert len(lab.caf.ahead) == len(lab.plan.raw_stage)
 
 
 def test_a_tick_that_died_after_booking_is_made_good_by_the_next(laboratory: MakeLaboratory) -> None:

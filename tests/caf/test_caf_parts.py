@@ -16,7 +16,7 @@ from b2cal_caf.checkpoints import CalibrationRow, CheckpointStore, caf_status
 from b2cal_caf.collect_job import main
 from b2cal_caf.collector_identity import code_hash, describe, revive
 from b2cal_caf.conditions import ChainReader
-from b2cal_caf.job_book import JobBook, JobRow, OrderKind, Stage
+from b2cal_caf.job_book import Exclusion, JobBook, JobRow, OrderKind, Stage
 from b2cal_caf.job_failures import failing_lines
 from b2cal_caf.machine import TRANSITIONS, State, Trigger, after
 from b2cal_caf.scripts import load_script
@@ -100,8 +100,8 @@ class TestCheckpoints:
 
     def test_orders_and_files_left_out_are_kept_until_somebody_looks(self, tmp_path: Path) -> None:
         book = JobBook(tmp_path / "caf_state.db")
-        book.exclude({"/f": "bad shift"}, "anna")
-        book.exclude({"/f": "worse shift"}, "bert")
+        book.exclude([Exclusion("/f", "bad shift", "anna")])
+        book.exclude([Exclusion("/f", "worse shift", "bert")])
         book.order(OrderKind.retry, ["c/0/default/3"], "anna")
         book.order(OrderKind.cancel, [], "bert")
         later = JobBook(tmp_path / "caf_state.db")

@@ -1,0 +1,95 @@
+"""Collecting run by run while a bucket is still open, so that at its closing only the algorithms remain.
+
+A job of its own per campaign, asked for by the sensor of new runs. It makes no asset: what it leaves is collector
+output in the cache, which the bucket's own step finds there.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import dagster as dg
+
+from b2cal_assets.bucket_work import BucketWork
+from b2cal_assets.campaign_assets import run_tags
+from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.observers import LoggingObserver
+from b2cal_assets.step_errors import failing_in_words
+from b2cal_assets.workshop import Workshop
+from b2cal_core.buckets import Bucket
+from b2cal_core.errors import DataError
+from b2cal_core.ports import CafRequest, CampaignStore, RunRegistry
+from b2cal_core.ranges import IoV
+from b2cal_core.runs import RunRecord
+from b2cal_core.settings import asset_name
+
+DIRECTORY = "open"
+"""Stands for the key of a bucket that has none yet, in the names of work directories."""
+_PRIORITY_TAG = "dagster/priority"
+
+
+def ahead_job_name(campaign: str) -> str:
+    """The job that collects for the campaign's open bucket."""
+    return f"{campaign}_collect_ahead"
+
+
+def ahead_calibrations(plan: CampaignPlan) -> tuple[str, ...]:
+    """The calibrations that can read a run as soon as it is there; those of the cDST stage wait for its production."""
+    return plan.raw_stage if plan.campaign.collect_ahead else ()
+
+
+def ahead_job(plan: CampaignPlan, executor: dg.ExecutorDefinition) -> dg.JobDefinition:
+    """One op for each calibration that can collect ahead."""
+    ops = [_collecting(plan, calibration) for calibration in ahead_calibrations(plan)]
+    return dg.GraphDefinition(name=ahead_job_name(plan.name), node_defs=ops).to_job(
+        description=f"Collects the runs of campaign {plan.name} that are in no bucket yet.",
+        tags=run_tags(plan) | {_PRIORITY_TAG: str(plan.campaign.priority - 1)},
+        executor_def=executor,
+    )
+
+
+def waiting_runs(plan: CampaignPlan, campaigns: CampaignStore, registry: RunRegistry) -> tuple[RunRecord, ...]:
+    """The campaign's runs that are in no bucket yet and come after the last one."""
+    last = max((bucket.last for bucket in campaigns.buckets(plan.name)), default=None)
+    records = registry.runs(None if last is None else IoV.since(last))
+    return tuple(r for r in records if plan.campaign.takes(r.run) and (last is None or r.run > last))
+
+
+def state_of(records: Sequence[RunRecord]) -> str:
+    """A hash of runs and their files; another whenever there is something new to be collected."""
+    files = "\n".join(f"{record.run} {file.path} {file.checksum}" for record in records for file in record.files)
+    return hashlib.sha256(files.encode()).hexdigest()[:16]
+
+
+def _collecting(plan: CampaignPlan, calibration: str) -> dg.OpDefinition:
+    @dg.op(name=f"collect_{asset_name(calibration)}", description=f"Collects for {calibration}.")
+    def collect(context: dg.OpExecutionContext, workshop: dg.ResourceParam[Workshop]) -> None:
+        records = waiting_runs(plan, workshop.campaigns, workshop.runs)
+        if not records:
+            context.log.info("no run waits for a bucket any more")
+            return
+        bucket = Bucket(records[0].run, records[-1].run)
+        work = BucketWork.of(plan, bucket.key, workshop, instance=context.instance)
+        directory = workshop.places.request(plan.name, DIRECTORY, calibration=calibration)
+        with failing_in_words(f"{calibration}, open bucket of {plan.name}"):
+            try:
+                request = replace(work.caf_request(calibration), directory=directory)
+            except DataError as error:  # its filters pass no file yet; the bucket's own step judges that
+                context.log.info(str(error))
+                return
+            _collect(context, work, request, calibration)
+
+    return collect
+
+
+def _collect(context: dg.OpExecutionContext, work: BucketWork, request: CafRequest, calibration: str) -> None:
+    awaited = {name for other in work.plan.visible(calibration) for name in work.plan.settings(other).produced_payloads}
+    caf = work.workshop.caf(work.plan.campaign.site)
+    observer = LoggingObserver(context.log, work.workshop.listener)
+    try:
+        collected = caf.collect_ahead(request, observer, frozenset(awaited))
+    except dg.DagsterExecutionInterruptedError:
+        caf.cancel()
+        raise
+    counts = collected.files, collected.jobs, collected.cached
+    context.log.info("%s: %s files, %s jobs, %s found in the cache", calibration, *counts)
