@@ -59,7 +59,7 @@ def embedded_workshop(home: Home, listener: CafObserver | None = None) -> Worksh
     conditions = open_conditions(home)
 
     def batch(site: Site) -> BatchBackend:
-        return open_batch(site.batch, max_processes=site.max_processes)
+        return open_batch(site.batch, settings.batch, max_processes=site.max_processes)
 
     return Workshop(
         places=home,

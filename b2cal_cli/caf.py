@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from b2cal_cli import caf_cache, caf_jobs
+from b2cal_cli.batch_systems import batch_of
 from b2cal_cli.output import AsJson, print_json, print_table, say, tell
 from b2cal_cli.session import WrongUsage, arguments, home_of
 from b2cal_core.errors import CalibrationError
@@ -54,10 +55,7 @@ def run(
 
         _show_plan(prompt_run.dry_run(request), as_json=as_json)
         return
-    from resources.batch.opened import open_batch
-
-    with arguments():
-        backend = open_batch(batch, max_processes=max_processes)
+    backend = batch_of(ctx, batch, max_processes=max_processes)
     result = _run(home_of(ctx, make=False) if _names_tags(request) else None, request, options, backend)
     print_json(_result_json(result)) if as_json else _show_result(result)
     if not result.ok:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from b2cal_cli.batch_systems import batch_of
 from b2cal_cli.cdb_answers import author_of
 from b2cal_cli.output import AsJson, print_json, print_table, say
-from b2cal_cli.session import WrongUsage, arguments
+from b2cal_cli.session import WrongUsage
 
 if TYPE_CHECKING:
     from b2cal_caf.job_book import JobRow
@@ -98,11 +99,10 @@ def exclude(
     _say_when(desk, f"{len(file)} files left out")
 
 
-def cancel(directory: RequestDirectory, name: Names = None, author: Who = None) -> None:
+def cancel(ctx: typer.Context, directory: RequestDirectory, name: Names = None, author: Who = None) -> None:
     """End sub-jobs; without a name the work on the whole request. The same request again resumes it."""
     desk = _desk(directory)
-    with arguments():
-        ended = desk.cancel(name or (), author_of(author), _batch(desk))
+    ended = desk.cancel(name or (), author_of(author), _batch(ctx, desk))
     _answer(desk, ended, "to be ended" if desk.attended_by else "ended")
 
 
@@ -118,13 +118,12 @@ def _desk(directory: Path) -> "CafDesk":
     return CafDesk(directory)
 
 
-def _batch(desk: "CafDesk") -> "BatchBackend":
+def _batch(ctx: typer.Context, desk: "CafDesk") -> "BatchBackend":
     """The batch system that the request's jobs are at."""
     from resources.batch.job_directories import backend_of
-    from resources.batch.opened import open_batch
 
     kinds = (backend_of(row.directory) for row in desk.jobs() if row.stage.is_at_batch)
-    return open_batch(next((kind for kind in kinds if kind is not None), "local"))
+    return batch_of(ctx, next((kind for kind in kinds if kind is not None), "local"))
 
 
 def _stages(given: Sequence[str] | None) -> Any:  # noqa: ANN401 (stages load late)

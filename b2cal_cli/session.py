@@ -37,18 +37,26 @@ def home_of(ctx: typer.Context, *, make: bool = False) -> "Home":
     Raises:
         WrongUsage: there is no such directory, and the command only reads.
     """
-    from resources.home import HOME_VARIABLE, Home
+    from resources.home import HOME_VARIABLE
 
-    session = ctx.find_object(Session) or Session()
-    home = Home(session.home) if session.home else Home.from_environment()
+    home = named_home(ctx)
     if not make and not home.path.is_dir():
-        named = (
-            ""
-            if session.home or os.environ.get(HOME_VARIABLE)
-            else f"; another is named with --home or {HOME_VARIABLE}"
-        )
+        is_chosen = _session(ctx).home or os.environ.get(HOME_VARIABLE)
+        named = "" if is_chosen else f"; another is named with --home or {HOME_VARIABLE}"
         raise WrongUsage(f"there is no home directory {home.path}{named}; b2cal demo makes one with everything in it")
     return home.create() if make else home
+
+
+def named_home(ctx: typer.Context) -> "Home":
+    """The same home, whether there is such a directory or not."""
+    from resources.home import Home
+
+    chosen = _session(ctx).home
+    return Home(chosen) if chosen else Home.from_environment()
+
+
+def _session(ctx: typer.Context) -> Session:
+    return ctx.find_object(Session) or Session()
 
 
 @contextmanager

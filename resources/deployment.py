@@ -77,6 +77,52 @@ class CollectorCacheSettings(_Settings):
         return None if self.limit_gb is None else round(self.limit_gb * 1e9)
 
 
+class LocalBatchSettings(_Settings):
+    """This machine as a batch system.
+
+    Attributes:
+        memory: MB that jobs running at the same time may be given together; by default it is not added up.
+    """
+
+    memory: int | None = Field(default=None, gt=0)
+
+
+class HTCondorSettings(_Settings):
+    """The HTCondor pool that this machine submits to.
+
+    Attributes:
+        schedd: the name of the queue; by default that of this machine.
+        lines: more lines of the submit description, such as ``accounting_group``.
+        python: the interpreter of the jobs; by default ours, which must be on the shared file system.
+    """
+
+    schedd: str | None = None
+    lines: Mapping[str, str | bool | int | float] = {}
+    python: str | None = None
+
+
+class SlurmSettings(_Settings):
+    """The Slurm cluster that this machine submits to.
+
+    Attributes:
+        partition: by default that of the cluster.
+        options: more options of ``sbatch``, such as ``--account=belle2``.
+        python: as for HTCondor.
+    """
+
+    partition: str | None = None
+    options: tuple[str, ...] = ()
+    python: str | None = None
+
+
+class BatchSettings(_Settings):
+    """What is to be known of each batch system; campaigns choose one of them with ``site: {batch: …}``."""
+
+    local: LocalBatchSettings = LocalBatchSettings()
+    htcondor: HTCondorSettings = HTCondorSettings()
+    slurm: SlurmSettings = SlurmSettings()
+
+
 class Basf2Settings(_Settings):
     """The basf2 release that campaigns with ``site: {caf: basf2}`` use.
 
@@ -97,6 +143,7 @@ class Deployment(_Settings):
     conditions: ConditionsSettings = ConditionsSettings()
     publishing: PublishingSettings = PublishingSettings()
     collector_cache: CollectorCacheSettings = CollectorCacheSettings()
+    batch: BatchSettings = BatchSettings()
     basf2: Basf2Settings = Basf2Settings()
 
 
