@@ -74,8 +74,12 @@ class _Job:
 
     def learn(self, told: JobState) -> None:
         """Take what HTCondor tells; how a job ended is told by its directory, too."""
-        self.state = judged(told, self.directory) if told.status.is_final else told
         self.missed = False
+        try:
+            self.state = judged(told, self.directory) if told.status.is_final else told
+        except OSError as error:  # such as a file server that is down
+            reason = f"it ended, but its directory {self.directory} cannot be read: {error.strerror}"
+            self.state, self.told = JobState(JobStatus.unknown, reason=reason, cause=Cause.batch), None
 
     @property
     def is_silent(self) -> bool:
@@ -229,8 +233,8 @@ class HTCondorBatch(BatchBackend):
         if job_id not in self._jobs and (parts := _ID.fullmatch(job_id)):
             cluster, place, queue, directory = parts.groups()
             job = _Job(queue, (int(cluster), int(place)), Path(directory), is_noted=False, asked=-_AUDIT_SECONDS)
-            record = read_json(job.directory / RECORD)
-            if isinstance(record, dict) and record.get("native_id") == job_id:
+            record = _record_in(job.directory)
+            if record.get("native_id") == job_id:
                 job.is_noted, job.since = True, float(record.get("submitted", 0))
                 if "event_log" in record:
                     job.log, job.asked = self._log(Path(record["event_log"])), time.monotonic()
@@ -317,6 +321,15 @@ class HTCondorBatch(BatchBackend):
 
 def _id_of(queue: str, number: Number, directory: Path) -> str:
     return f"{number[0]}.{number[1]}@{queue}|{directory}"
+
+
+def _record_in(directory: Path) -> dict[str, Any]:
+    """What the directory says that its job is; nothing where that cannot be read."""
+    try:
+        record = read_json(directory / RECORD)
+    except OSError:
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _due(jobs: Sequence[_Job]) -> list[_Job]:

@@ -22,8 +22,11 @@ def judged(told: JobState, directory: Path) -> JobState:
 
 
 def end_in_files(directory: Path, known: JobState) -> JobState | None:
-    """The end of a job by its directory alone; ``None`` while there is none."""
-    found = ended_state(directory)
+    """The end of a job by its directory alone; ``None`` while there is none, or that cannot be read."""
+    try:
+        found = ended_state(directory)
+    except OSError:
+        return None
     return None if found is None else _with_place(found, known, directory)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +15,7 @@ from resources.batch.htcondor_states import ATTRIBUTES
 Number = tuple[int, int]
 """A job's cluster and its place in it."""
 _NOT_UNDERSTOOD = "errmsg=Submit:"
-_NO_CONFIGURATION = "/dev/null"
+_NO_CONFIGURATION, _IN_ENVIRONMENT = "/dev/null", "ONLY_ENV"
 _HISTORY_SLACK_SECONDS = 3600
 """How far the clocks of two machines may be apart."""
 
@@ -32,11 +33,14 @@ def bindings() -> ModuleType:
             f"jobs cannot be given to HTCondor: its Python bindings cannot be imported ({error}); install them with"
             " pip install 'b2cal-assets[htcondor]'"
         ) from error
-    if os.environ.get("CONDOR_CONFIG") == _NO_CONFIGURATION:  # the bindings set this where they find none
+    named = os.environ.get("CONDOR_CONFIG")
+    if named == _NO_CONFIGURATION:  # the bindings set this where they find none
         raise ConfigurationError(
             "this machine belongs to no HTCondor pool: there is no /etc/condor/condor_config; work on a submit machine,"
             " or name the configuration file in CONDOR_CONFIG"
         )
+    if named and named != _IN_ENVIRONMENT and not Path(named).is_file():
+        raise ConfigurationError(f"CONDOR_CONFIG names {named}, which is no file; name HTCondor's configuration file")
     found.reload_config()
     return found
 
@@ -130,14 +134,13 @@ class Queue:
     def _locate(self, name: str | None) -> Mapping[str, Any]:
         """The daemon of a queue: that of this machine is found without asking the collector."""
         collector, kind = self._htcondor.Collector(), self._htcondor.DaemonType.Schedd
-        if self._wanted is None:
-            local: Mapping[str, Any] = collector.locate(kind)
-            if name is None or local["Name"] == name:
-                return local
-        found: Mapping[str, Any] | None = collector.locate(kind, name)
+        local: Mapping[str, Any] | None = collector.locate(kind) if self._wanted is None else None
+        if local is not None and name in {None, local["Name"]}:
+            return local
+        found: Mapping[str, Any] | None = collector.locate(kind, name) if name is not None else None
         if found is None:
             raise BackendError(
-                f"the collector of HTCondor knows no queue {name} at the moment; ask again, and see"
+                f"the collector of HTCondor knows no queue {name or 'here'} at the moment; ask again, and see"
                 " condor_status -schedd",
                 transient=True,
             )

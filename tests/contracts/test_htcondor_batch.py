@@ -140,8 +140,9 @@ class TestHTCondorBatch(BatchContract):
         with pytest.raises(ConfigurationError, match="pip install"):
             HTCondorBatch()
 
-    def test_without_a_pool_it_says_what_to_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("CONDOR_CONFIG", os.devnull)
+    @pytest.mark.parametrize("named", [os.devnull, "/no/such/file"])
+    def test_without_a_pool_it_says_what_to_name(self, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+        monkeypatch.setenv("CONDOR_CONFIG", named)
         with pytest.raises(ConfigurationError, match="CONDOR_CONFIG"):
             HTCondorBatch()
 
