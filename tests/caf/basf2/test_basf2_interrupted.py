@@ -209,7 +209,7 @@ class TestCancelled:
         assert "was cancelled" in str(running.error)
         assert "2 jobs were withdrawn from HTCondor" in running.heard.logs
         assert len(list(condor.glob("*.removed"))) == 2
-        assert process_ids(request.directory) == []
+        wait_until(lambda: process_ids(request.directory) == [])
         (basf2.place / "go").touch()
         assert caf.run(request, Notebook()).ok
 
@@ -224,7 +224,7 @@ class TestCancelled:
         running.end()
         assert "killed from outside" in str(running.error)
         assert "2 jobs were withdrawn from HTCondor" in running.heard.logs
-        assert process_ids(request.directory) == []
+        wait_until(lambda: process_ids(request.directory) == [])
         (basf2.place / "go").touch()
         assert caf.run(request, Notebook()).ok
         assert len(basf2.done()) == 4
