@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from figures import Times
@@ -14,6 +15,7 @@ from orchestration_scratch import scratch
 
 CHAIN, GRAPH = "chain of calibrations", "graph like that of Belle II"
 LOWER = "max(critical path, work / slots)"
+LUIGI, DIARY = "luigi, a chain of tasks, forking", "diary"
 SLOTS, SEED = 50, 3
 """Of ten seeds this is a typical one: taken without delay, the most urgent first, its graph takes 1.07 of the bound."""
 _EDGE = 20
@@ -36,12 +38,14 @@ def chain(links: int, places: int) -> Iterator[Line]:
         "ms per link": (entries[-1].end - entries[0].begin) / links * _MILLI,
         "own CPU ms per link": taken.own_cpu / links * _MILLI,
     }
-    yield Line(CHAIN, links, 1, {**_times(waits), **total}, {})
+    peer = _luigi_chain(links, places)
+    yield Line(CHAIN, links, 1, {**_times(waits), **total}, {LUIGI: median(waits) / median(peer)})
     yield Line("  sub-job to its algorithm", links, 1, _times(waits[::2]), {})
     yield Line("  algorithm to the next sub-job", links, 1, _times(waits[1::2]), {})
     if links > 2 * _EDGE:
         yield Line("  at the begin of the chain", _EDGE, 1, _times(waits[: 2 * _EDGE]), {})
         yield Line("  at its end", _EDGE, 1, _times(waits[-2 * _EDGE :]), {})
+    yield Line(LUIGI, links, 1, _times(peer), {})
 
 
 def graph(jobs: int, scale: float) -> Line:
@@ -76,7 +80,7 @@ def graph(jobs: int, scale: float) -> Line:
 def sleeps_by_caf(directory: str, places: int, calibrations: Sequence[Mapping[str, Any]], scale: float) -> None:
     """Run calibrations whose sub-jobs sleep (what is measured; called in its own process)."""
     root = Path(directory)
-    run_caf(root, batch_system("local", places), calibrations, diary=str(root / "diary"), scale=scale)
+    run_caf(root, batch_system("local", places), calibrations, diary=str(root / DIARY), scale=scale)
 
 
 def _run(
@@ -85,7 +89,13 @@ def _run(
     with scratch() as root:
         lay_out(root, sleeps)
         asked = {"directory": str(root), "places": places, "calibrations": calibrations, "scale": scale}
-        return apart("orchestration_graphs", "sleeps_by_caf", **asked), read_diary(root / "diary")
+        return apart("orchestration_graphs", "sleeps_by_caf", **asked), read_diary(root / DIARY)
+
+
+def _luigi_chain(links: int, places: int) -> list[float]:
+    with scratch() as root:
+        apart("peers_luigi", "chain", directory=str(root), links=links, places=places)
+        return gaps(read_diary(root / DIARY))
 
 
 def _times(seconds: Sequence[float]) -> dict[str, float]:

@@ -43,6 +43,7 @@ def test_the_report_tells_of_sub_jobs_with_their_peers_of_a_chain_and_of_the_gra
         assert {what for what, number in lines if number == jobs} >= peers
         assert whole["figures"]["peak MB"] >= whole["figures"]["grown MB"] >= 0
     assert lines["count the events of a file", 500]["figures"]["ms each"] > 0
+    assert lines["chain of calibrations", 3]["bounds"].keys() == {"luigi, a chain of tasks, forking"}
     chain = lines["chain of calibrations", 3]["figures"]
     assert 0 < chain["p50 ms"] <= chain["p95 ms"] <= chain["max ms"]
     graph = lines["graph like that of Belle II", 60]
