@@ -124,9 +124,9 @@ class CollectorStep:
     def hear(self, states: Mapping[str, JobState]) -> bool:
         """Take note of states of the batch system; returns whether anything changed."""
         changed = False
-        for native_id, state in states.items():
-            job = self._flying.get(native_id)
-            if job is not None and self._is_news(job, native_id, state):
+        for native_id, job in list(self._flying.items()):  # states are those of all calibrations
+            state = states.get(native_id)
+            if state is not None and native_id in self._flying and self._is_news(job, native_id, state):
                 changed = True
                 self._note(job, state)
         if len(self._unkept) >= _SUBMITTED_TOGETHER or self.is_over:

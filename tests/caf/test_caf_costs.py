@@ -1,0 +1,45 @@
+"""What grows with the number of sub-jobs, and must not grow faster."""
+
+from collections.abc import ItemsView, Mapping, Sequence
+
+from caf_workbench import Notebook, Workbench
+
+from b2cal_core.jobs import JobState
+from resources.batch.local import LocalBatch
+from resources.caf.embedded import EmbeddedCaf
+
+CALIBRATIONS = 4
+RUNS = [(7, run, 10) for run in range(1, 13)]
+
+
+class CountedStates(dict[str, JobState]):
+    """Counts how many of them were looked at."""
+
+    looked = 0
+
+    def get(self, key: str, default: JobState | None = None) -> JobState | None:
+        CountedStates.looked += 1
+        return super().get(key, default)
+
+    def items(self) -> ItemsView[str, JobState]:
+        CountedStates.looked += len(self)
+        return super().items()
+
+
+class CountingBatch(LocalBatch):
+    """Counts how many states it told."""
+
+    told = 0
+
+    def wait(self, ids: Sequence[str], timeout: float) -> Mapping[str, JobState]:
+        states = super().wait(ids, timeout)
+        self.told += len(states)
+        return CountedStates(states)
+
+
+def test_calibrations_side_by_side_look_at_their_own_sub_jobs_only(bench: Workbench) -> None:
+    calibrations = [{"name": f"number{number}"} for number in range(CALIBRATIONS)]
+    batch = CountingBatch(2)
+    caf = EmbeddedCaf(batch, None, bench.place / "cache")
+    assert caf.run(bench.request(bench.files(RUNS), calibrations=calibrations, max_files_per_job=1), Notebook()).ok
+    assert 0 < CountedStates.looked < CALIBRATIONS / 2 * batch.told
