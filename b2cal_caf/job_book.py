@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS subjobs(
     number INTEGER NOT NULL, stage TEXT NOT NULL, key TEXT NOT NULL, attempt INTEGER NOT NULL, native_id TEXT NOT NULL,
     trial TEXT NOT NULL, troubles TEXT NOT NULL, cause TEXT, reason TEXT NOT NULL, host TEXT NOT NULL,
     peak_memory INTEGER, files INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS stages_of_subjobs ON subjobs(calibration, iteration, collection, stage);
+CREATE INDEX IF NOT EXISTS subjobs_by_stage ON subjobs(stage, calibration, iteration, collection, number);
 CREATE TABLE IF NOT EXISTS exclusions(
     file TEXT PRIMARY KEY, reason TEXT NOT NULL, who TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS orders(

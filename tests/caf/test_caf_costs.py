@@ -1,9 +1,12 @@
 """What grows with the number of sub-jobs, and must not grow faster."""
 
+import sqlite3
 from collections.abc import ItemsView, Mapping, Sequence
+from pathlib import Path
 
 from caf_workbench import Notebook, Workbench
 
+from b2cal_caf.job_book import JobBook
 from b2cal_core.jobs import JobState
 from resources.batch.local import LocalBatch
 from resources.caf.embedded import EmbeddedCaf
@@ -43,3 +46,12 @@ def test_calibrations_side_by_side_look_at_their_own_sub_jobs_only(bench: Workbe
     caf = EmbeddedCaf(batch, None, bench.place / "cache")
     assert caf.run(bench.request(bench.files(RUNS), calibrations=calibrations, max_files_per_job=1), Notebook()).ok
     assert 0 < CountedStates.looked < CALIBRATIONS / 2 * batch.told
+
+
+def test_failed_sub_jobs_are_found_without_a_look_at_all_others(tmp_path: Path) -> None:
+    assert JobBook(tmp_path / "caf_state.db").rows() == []
+    asked = "SELECT * FROM subjobs WHERE stage IN ('failed') ORDER BY calibration, iteration, collection, number"
+    connection = sqlite3.connect(tmp_path / "caf_state.db")
+    ((*_, plan),) = connection.execute(f"EXPLAIN QUERY PLAN {asked}")
+    connection.close()
+    assert plan.startswith("SEARCH subjobs USING INDEX")
