@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -34,7 +34,12 @@ class CampaignPlan:
         return cls(campaign, store.catalogue(campaign.catalogue), store.scripts(campaign.catalogue)).checked()
 
     def checked(self) -> Self:
-        """The plan itself; ``CatalogueError`` when a calibration is unknown, or depends on a later stage."""
+        """The plan with what is set per calibration under the calibrations' own names.
+
+        Raises:
+            CatalogueError: a calibration is unknown, or depends on a later stage.
+            ConfigurationError: something is set for a calibration that the campaign does not have.
+        """
         for name in self.raw_stage:
             late = [other for other in self.upstream(name) if other in self.cdst_stage]
             if late:
@@ -42,7 +47,7 @@ class CampaignPlan:
                     f"calibration {name!r} of the raw stage depends on {late[0]!r}, which reads cDST files made "
                     "after that stage; remove the dependency or let it read cDST files too"
                 )
-        return self
+        return replace(self, campaign=self.campaign.fitted_to(self.catalogue))
 
     @property
     def name(self) -> str:

@@ -56,16 +56,11 @@ class FileCampaignStore(CampaignStore):
         campaign = parse_campaign(text, source)
         catalogue = self.catalogue(campaign.catalogue)
         try:
-            chosen = campaign.calibrations_of(catalogue)
+            campaign.fitted_to(catalogue)
         except CatalogueError as error:
             raise ConfigurationError(f"{source}, calibrations: {error}") from error
-        for key, names in (("expert_config", campaign.expert_config), ("thresholds", campaign.thresholds)):
-            for name in names:
-                if name not in chosen:
-                    known = ", ".join(chosen)
-                    raise ConfigurationError(
-                        f"{source}, {key}: {name!r} is no calibration of this campaign; it has {known}"
-                    )
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{source}, {error}") from error
         return campaign
 
     def releases(self) -> tuple[str, ...]:

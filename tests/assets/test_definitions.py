@@ -101,6 +101,12 @@ def test_a_raw_stage_calibration_must_not_need_a_later_stage(laboratory: MakeLab
         CampaignPlan(lab.plan.campaign, Catalogue.from_json(scripts), lab.plan.scripts).checked()
 
 
+@pytest.mark.parametrize("word", ["CDC Tracking", "cdc_tracking", "caf_cdc"])
+def test_what_is_set_for_a_calibration_counts_under_each_of_its_names(laboratory: MakeLaboratory, word: str) -> None:
+    plan = laboratory(campaign={"failures_of": {word: {"tolerance": 0.2}}}).plan
+    assert plan.campaign.failure_policy("CDC Tracking").tolerance == 0.2
+
+
 def test_a_calibration_left_out_is_bridged_in_the_lineage(laboratory: MakeLaboratory) -> None:
     lab = laboratory()
     scripts = lab.plan.catalogue.to_json()

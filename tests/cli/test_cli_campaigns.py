@@ -129,7 +129,7 @@ def test_a_campaign_that_cannot_work_is_refused_by_key(
     campaign_file.write_text(CAMPAIGN + "thresholds: {C: {x: {high_fail: 1}}}\n")
     answer = b2cal("campaign", command, campaign_file)
     assert answer.code in {1, 2}
-    assert "thresholds: 'C' is no calibration of this campaign; it has A, B" in answer.err
+    assert "thresholds: no calibration is called 'C'; the catalogue has A, B" in answer.err
 
 
 def test_an_unknown_campaign_is_wrong_usage(b2cal: CommandLine, campaign: str) -> None:

@@ -65,6 +65,8 @@ class CampaignStoreContract:
             (CAMPAIGN + "calibrations: [A, C]\n", "'C'"),
             (CAMPAIGN + "expert_config: {C: {x: 1}}\n", "expert_config.*'C'"),
             (CAMPAIGN + "thresholds: {C: {chi2: {high_fail: 1}}}\n", "thresholds.*'C'"),
+            (CAMPAIGN + "failures_of: {C: {tolerance: 0.1}}\n", "failures_of.*'C'"),
+            (CAMPAIGN + "calibrations: [A]\nfailures_of: {B: {tolerance: 0.1}}\n", "failures_of.*'B'.*it has A"),
             (CAMPAIGN.replace("[main]", "[]"), "base_tags"),
             (CAMPAIGN.replace("data_prompt", "data prompt"), "data prompt"),
         ],
