@@ -25,10 +25,10 @@ from resources.batch.slurm_verdicts import live_state
 _SOON_SECONDS = 1.0
 """How often Slurm is asked while a job has ended in a way that only Slurm can explain."""
 _PAUSE_SECONDS = 0.05
-_LONGEST_PAUSE_SECONDS = 2.0
+_LONGEST_PAUSE_SECONDS = 1.0
 _LOAD = 10
 """Looking for new files pauses for so many times as long as it took, which on a network disk may be long."""
-_WATCHED_WAITING = 1000
+_WATCHED_WAITING = 300
 """So many of the jobs that wait are looked after as if they ran: they may have been started since Slurm was asked."""
 _CANCEL_SECONDS = 300.0
 _TOGETHER = 2000
@@ -80,21 +80,14 @@ class SlurmBatch(BatchBackend):
 
     def poll(self, ids: Sequence[str]) -> Mapping[str, JobState]:
         """Judge by the files and, unless all have ended, by what Slurm said within the poll interval, or says now."""
-        jobs = {job_id: self._job(job_id) for job_id in ids}
-        turns, states = self._queue.turns, self._states(jobs)
-        left = [job for job_id, job in jobs.items() if job is not None and not states[job_id].status.is_final]
-        if left:
-            attached = (job.since for job in left if not job.is_new)
-            self._queue.ask(max([time.monotonic() - self.poll_seconds, *attached]))
-            if self._queue.turns != turns:
-                states = self._states(jobs)
-        return states
+        return self._asked({job_id: self._job(job_id) for job_id in ids}, since=time.monotonic() - self.poll_seconds)
 
     def wait(self, ids: Sequence[str], timeout: float) -> Mapping[str, JobState]:
-        """Watch the files of the jobs that run, and ask Slurm at most every poll interval."""
+        """Watch the files of the jobs that run, and ask Slurm, without waiting for it, at most every poll interval."""
         deadline = time.monotonic() + timeout
         jobs = {job_id: self._job(job_id) for job_id in ids}
-        states = self.poll(ids)
+        self._queue.look()
+        states = self._asked(jobs, since=float("-inf"))
         while _may_stop(states) and time.monotonic() < deadline:
             self._sleep_until_news(jobs, states, deadline)
             states = self._states(jobs)
@@ -199,6 +192,14 @@ class SlurmBatch(BatchBackend):
     def _states(self, jobs: Mapping[str, SlurmJob | None]) -> dict[str, JobState]:
         never_seen = JobState(JobStatus.unknown, reason="no directory holds the job with this id")
         return {job_id: never_seen if job is None else job.state(self._queue) for job_id, job in jobs.items()}
+
+    def _asked(self, jobs: Mapping[str, SlurmJob | None], since: float) -> dict[str, JobState]:
+        """The states when Slurm was asked at ``since`` or later, and after jobs of a former process were met."""
+        turns, states = self._queue.turns, self._states(jobs)
+        left = [job for job_id, job in jobs.items() if job is not None and not states[job_id].status.is_final]
+        if left:
+            self._queue.ask(max([since, *(job.since for job in left if not job.is_new)]))
+        return states if self._queue.turns == turns else self._states(jobs)
 
     def _not_ended(self, ids: Iterable[str]) -> list[SlurmJob]:
         jobs = (self._job(job_id) for job_id in dict.fromkeys(ids))

@@ -1,6 +1,7 @@
 """What a state of Slurm means for us: where a job stands, and why one ended that could not say so itself."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from b2cal_core.jobs import Cause, JobState, JobStatus
 from resources.batch.slurm_queue import Element
@@ -22,6 +23,7 @@ _ENDS: Mapping[str, tuple[Cause, str]] = {
 }
 
 
+@lru_cache(maxsize=1024)  # of thousands of jobs, most stand alike
 def live_state(element: Element) -> JobState:
     """Where a job stands that has not ended."""
     if not element.is_waiting:

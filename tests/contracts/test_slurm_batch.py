@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,8 @@ from resources.batch.slurm_arrays import Place, arrays, noted_end, ranges
 from resources.batch.slurm_queue import Element
 from resources.batch.slurm_verdicts import live_state, why_it_ended
 
+PF_EXITING = 4
+"""Flag of a process, in its ``/proc/…/stat``, that is on its way out."""
 SUBMITTER = """
 import sys
 from pathlib import Path
@@ -35,6 +38,22 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "nothing came of it"
         time.sleep(0.02)
+
+
+def is_leaving(pid: int) -> bool:
+    """Whether the process no longer works but is not yet gone: exiting, killed, or with its good end written down.
+
+    Slurm's proctrack/linuxproc, which needs no rights, does not wait for what a killed script leaves behind.
+    """
+    place = Path(f"/proc/{pid}")
+    try:
+        flags = int((place / "stat").read_text().rpartition(")")[2].split()[6])
+        lines = [line.split() for line in (place / "status").read_text().splitlines()]
+        pending = [int(line[1], 16) for line in lines if line[0] in {"SigPnd:", "ShdPnd:"}]
+        killed = any(mask & 1 << signal.SIGKILL - 1 for mask in pending)
+        return bool(flags & PF_EXITING) or killed or ((place / "cwd").readlink() / "exit_code").read_text() == "0\n"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 class TestSlurmBatch(BatchContract):
@@ -65,6 +84,10 @@ class TestSlurmBatch(BatchContract):
 
     def in_slurm(self, job_id: str) -> str:
         return job_id.partition("|")[0]
+
+    def assert_gone(self, tmp_path: Path) -> None:
+        until(lambda: not any(map(is_leaving, self.pids(tmp_path))))
+        super().assert_gone(tmp_path)
 
     def test_jobs_that_ask_for_the_same_are_one_array(self, tmp_path: Path) -> None:
         backend = self.make(tmp_path)
