@@ -39,7 +39,7 @@ def get_calibrations(input_data, **kwargs):
 
 
 @pytest.mark.system
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("batch", ["local", "htcondor"])
 def test_a_terminated_dagster_run_leaves_no_job_and_is_resumed(
     batch: str, tmp_path: Path, request: pytest.FixtureRequest
@@ -47,19 +47,17 @@ def test_a_terminated_dagster_run_leaves_no_job_and_is_resumed(
     pool: HTCondorPool | None = request.getfixturevalue("htcondor") if batch == "htcondor" else None
     home = waiting_home(tmp_path, batch)
     with running_service(home) as service:
-        service.wait_until("jobs run", lambda: len(running_jobs(home)) == 2, seconds=240)
+        service.wait_until("jobs run", lambda: len(started(tmp_path)) == 2, seconds=240)
         (first,) = service.runs()
         service.terminate(first["runId"])
         service.wait_until("the run has ended", lambda: status(service, 0) == "CANCELED", seconds=120)
         assert running_jobs(home) == []
         if pool is not None:
             assert pool.run("condor_q", "-af", "ClusterId").split() == []
-        begun = len(started(tmp_path))
         (tmp_path / "go").touch()
         answer = service.ask(RESUME, id=first["runId"])["launchRunReexecution"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
         service.wait_until("all is published", lambda: service.materialized("prompt/published") == 1, seconds=240)
-    assert begun == 2
     jobs = CafDesk(home.work("prompt", BUCKET) / "caf_svd_time").jobs()
     assert [(job.stage, job.attempt) for job in jobs] == [(Stage.completed, 1)] * 2
 
@@ -89,7 +87,8 @@ def running_jobs(home: Home) -> list[str]:
 
 
 def started(directory: Path) -> list[str]:
-    return (directory / "started").read_text().splitlines()
+    file = directory / "started"
+    return file.read_text().splitlines() if file.exists() else []
 
 
 def status(service: Service, number: int) -> str:
