@@ -128,6 +128,7 @@ class _Store:
     events: dict[ExpRun, int] = field(default_factory=dict)
     parts: dict[tuple[str, str], dict[RunKey, list[_Part]]] = field(default_factory=dict)
     rows: "OrderedDict[tuple[Path, str], Columns]" = field(default_factory=OrderedDict)
+    kept: int = 0
     sums: dict[tuple[str, str, RunKey], Collectable] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -169,8 +170,9 @@ class _Store:
         if key not in self.rows:
             with open_root(part.file) as root:
                 self.rows[key] = root[name].arrays(library="np")
-            while len(self.rows) > 1 and sum(_bytes(columns) for columns in self.rows.values()) > _KEPT_BYTES:
-                self.rows.popitem(last=False)
+            self.kept += _bytes(self.rows[key])
+            while len(self.rows) > 1 and self.kept > _KEPT_BYTES:
+                self.kept -= _bytes(self.rows.popitem(last=False)[1])
         self.rows.move_to_end(key)
         return {column: values[part.start : part.start + part.rows] for column, values in self.rows[key].items()}
 

@@ -4,10 +4,16 @@ import sqlite3
 from collections.abc import ItemsView, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import pytest
 from caf_workbench import Notebook, Workbench
 
+from b2cal_caf import collected
+from b2cal_caf.calibration import Sums
+from b2cal_caf.collected import CollectedHeap, CollectorFiles
 from b2cal_caf.job_book import JobBook
 from b2cal_core.jobs import JobState
+from b2cal_core.ranges import ExpRun
 from resources.batch.local import LocalBatch
 from resources.caf.embedded import EmbeddedCaf
 
@@ -55,3 +61,21 @@ def test_failed_sub_jobs_are_found_without_a_look_at_all_others(tmp_path: Path) 
     ((*_, plan),) = connection.execute(f"EXPLAIN QUERY PLAN {asked}")
     connection.close()
     assert plan.startswith("SEARCH subjobs USING INDEX")
+
+
+def test_every_collector_file_is_measured_once_when_it_is_read_and_once_when_it_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+    measure = collected._bytes
+    monkeypatch.setattr(collected, "_bytes", lambda columns: measured.append(None) or measure(columns))
+    monkeypatch.setattr(collected, "_KEPT_BYTES", 100)
+    files = [tmp_path / f"{number}.root" for number in range(20)]
+    for number, file in enumerate(files):
+        heap = CollectedHeap("run")
+        heap.add(ExpRun(7, 1), 1, {"numbers": Sums(total=np.array([number]))})
+        heap.write(file)
+    found = CollectorFiles({"default": files})
+    assert found.sums("numbers")["total"] == [sum(range(20))]
+    assert len(found._store.rows) == 100 // 8
+    assert len(measured) <= 2 * len(files)
