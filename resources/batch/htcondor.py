@@ -21,7 +21,7 @@ from b2cal_core.errors import BackendError
 from b2cal_core.jobs import Cause, JobSpec, JobState, JobStatus
 from b2cal_core.ports import BatchBackend
 from resources.batch.htcondor_description import check_lines, check_spec, describe
-from resources.batch.htcondor_ends import end_in_files, judged
+from resources.batch.htcondor_ends import ENDED_ALREADY, end_in_files, judged
 from resources.batch.htcondor_log import EventLog
 from resources.batch.htcondor_queue import Number, Queue, bindings
 from resources.batch.htcondor_states import state_of
@@ -33,6 +33,7 @@ _AUDIT_SECONDS = 300.0
 """How often it is asked about all others, since an event that could not be written is never seen."""
 _REMOVAL_SECONDS = 120.0
 _ID = re.compile(r"(\d+)\.(\d+)@([^|]*)\|(/.*)", re.DOTALL)
+_GOING_ON = frozenset({JobStatus.submitted, JobStatus.running})
 _OVER = frozenset({JobStatus.completed, JobStatus.failed, JobStatus.held})
 _QUEUED = JobState(JobStatus.submitted)
 _NO_ID = JobState(JobStatus.unknown, reason="this is no id of an HTCondor job")
@@ -86,6 +87,11 @@ class _Job:
         """Whether there is no log that tells of it, or only one that was begun anew."""
         return self.told is None or self.log is None or self.log.is_lost
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether HTCondor does not reach the machine it was started on, and so cannot see it end."""
+        return self.state.status in _GOING_ON and bool(self.state.reason)
+
 
 class HTCondorBatch(BatchBackend):
     """Runs jobs on the HTCondor pool that ``CONDOR_CONFIG`` names, or the machine belongs to.
@@ -115,6 +121,8 @@ class HTCondorBatch(BatchBackend):
         self._lock = threading.RLock()
         self._jobs: dict[str, _Job] = {}
         self._logs: dict[Path, EventLog] = {}
+        self._strays: dict[str, list[Number]] = {}
+        self._swept = -_ASK_SECONDS
 
     def submit(self, specs: Sequence[JobSpec]) -> tuple[str, ...]:
         """Hand over those that are new as one cluster; nothing is asked when all directories are fresh."""
@@ -224,6 +232,7 @@ class HTCondorBatch(BatchBackend):
             known = [job for job in jobs.values() if job is not None]
             self._follow(known)
             self._ask(_due(known))
+            self._remove_strays()
             logs = {job.log for job in known if job.log is not None and job.is_open}
             states = {job_id: _NO_ID if job is None else job.state for job_id, job in jobs.items()}
             return states, [(log, log.followed) for log in logs]
@@ -260,6 +269,8 @@ class HTCondorBatch(BatchBackend):
         for job in jobs:
             job.asked = time.monotonic()
             if job.is_noted and (ended := end_in_files(job.directory, job.state)) is not None:
+                if job.is_cut_off:
+                    self._strays.setdefault(job.queue, []).append(job.number)
                 job.state = ended
         for queue, asked in _by_queue(jobs).items():
             try:
@@ -269,6 +280,19 @@ class HTCondorBatch(BatchBackend):
                     if job.is_silent:
                         job.state = JobState(JobStatus.unknown, reason=str(error), cause=Cause.batch)
                         job.told = None  # a log that comes back tells again
+
+    def _remove_strays(self) -> None:
+        """Take jobs from the queue that have ended, but would be run again when their lease is over."""
+        now = time.monotonic()
+        if not self._strays or now - self._swept < _ASK_SECONDS:
+            return
+        self._swept = now
+        for queue, numbers in list(self._strays.items()):
+            try:
+                self._queue.remove(queue, numbers, ENDED_ALREADY)
+            except BackendError:
+                continue  # tried again; a lease is long
+            del self._strays[queue]
 
     def _ask_queue(self, queue: str, jobs: Sequence[_Job]) -> None:
         there = self._queue.clusters(queue, [job.number[0] for job in jobs])
@@ -336,7 +360,7 @@ def _due(jobs: Sequence[_Job]) -> list[_Job]:
     """Open jobs about which the queue is to be asked now."""
     now = time.monotonic()
     lost = {log for log in {job.log for job in jobs if job.is_open} if log is None or log.is_lost}
-    silent = {id(job) for job in jobs if job.missed or job.told is None or job.log in lost}
+    silent = {id(job) for job in jobs if job.missed or job.is_cut_off or job.told is None or job.log in lost}
     pauses = ((job, _ASK_SECONDS if id(job) in silent else _AUDIT_SECONDS) for job in jobs if job.is_open)
     return [job for job, pause in pauses if now - job.asked >= pause]
 

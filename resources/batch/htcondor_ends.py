@@ -8,11 +8,15 @@ from b2cal_core.jobs import Cause, JobState, JobStatus
 from resources.batch.job_directories import RECORD, ended_state, write_end
 from resources.batch.run_job import HOST
 
+ENDED_ALREADY = "ended already, but HTCondor does not reach its machine"
+"""Why a job is taken from the queue that would otherwise be run again when its lease is over."""
+
 
 def judged(told: JobState, directory: Path) -> JobState:
     """The end of a job of which HTCondor tells that it ended so; what the job could not write itself is written."""
     found = ended_state(directory)
-    if found is not None and (found.status is JobStatus.completed or told.cause is not Cause.cancelled):
+    is_withdrawn = told.cause is Cause.cancelled and ENDED_ALREADY not in told.reason
+    if found is not None and (found.status is JobStatus.completed or not is_withdrawn):
         return _with_place(found, told, directory)
     if found is None and told.exit_code and not (directory / HOST).exists():
         reason = f"ended with exit code {told.exit_code} before the job itself was started; its stderr says why"

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -254,7 +254,13 @@ class TestHTCondorBatch(BatchContract):
         (tmp_path / "go").touch()
         assert {state.status for state in self.ended(backend, ids)} == {JobStatus.completed}
 
-    def test_a_queue_that_is_killed_loses_no_job(self, tmp_path: Path) -> None:
+    @pytest.fixture
+    def restarted(self) -> Iterator[None]:
+        """Slots whose job the next queue cannot reach stay taken for as long as its lease, twenty minutes."""
+        yield
+        self.pool.restart()
+
+    def test_a_queue_that_is_killed_loses_no_job(self, restarted: None, tmp_path: Path) -> None:
         backend = self.make(tmp_path)
         ids = backend.submit([*self.waiting(tmp_path, 9), self.spec(tmp_path)])  # more than there are slots
         self.until(backend, ids[0], JobStatus.running)
@@ -265,6 +271,17 @@ class TestHTCondorBatch(BatchContract):
         (tmp_path / "go").touch()
         assert {state.status for state in self.ended(backend, ids)} == {JobStatus.completed}
         assert self.runs(tmp_path) == 12
+
+    def test_jobs_that_end_while_nobody_hears_it_are_not_run_again(self, restarted: None, tmp_path: Path) -> None:
+        backend = self.make(tmp_path)
+        ids = backend.submit(self.waiting(tmp_path, 4))
+        wait_until(lambda: self.runs(tmp_path) == 4)  # some have just been started, whom the next queue cannot reach
+        self.pool.kill_schedd()
+        (tmp_path / "go").touch()
+        assert {state.status for state in self.ended(backend, ids)} == {JobStatus.completed}
+        wait_until(lambda: backend.poll(ids) and self.pool.is_answering and not self.queued(ids, "ProcId"))
+        assert {state.status for state in self.make(tmp_path).poll(ids).values()} == {JobStatus.completed}
+        assert self.runs(tmp_path) == 4
 
     def submit_at_last(self, backend: BatchBackend, specs: list[JobSpec]) -> tuple[str, ...]:
         """What a platform does whose batch system is down for some seconds."""

@@ -21,6 +21,7 @@ import psutil
 
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
+ORDERLY_SECONDS = 5.0  # daemons that wait for jobs they cannot reach take half a minute
 REAP_SECONDS = 5.0  # init takes up the ended processes of others, where there is one
 POLL_SECONDS = 0.05
 SLOTS = 8
@@ -167,7 +168,7 @@ class HTCondorPool:
         known = self.processes()
         self._master.send_signal(signal.SIGQUIT)  # quick, but in order: the queue is written, jobs are ended
         try:
-            self._master.wait(STOP_SECONDS)
+            self._master.wait(ORDERLY_SECONDS)
         except subprocess.TimeoutExpired:
             self._master.kill()
             self._master.wait(STOP_SECONDS)
