@@ -38,13 +38,17 @@ def ahead_calibrations(plan: CampaignPlan) -> tuple[str, ...]:
     return plan.raw_stage if plan.campaign.collect_ahead else ()
 
 
-def ahead_job(plan: CampaignPlan, executor: dg.ExecutorDefinition) -> dg.JobDefinition:
-    """One op for each calibration that can collect ahead."""
+def ahead_job(plan: CampaignPlan, executor: dg.ExecutorDefinition, workshop: object) -> dg.JobDefinition:
+    """One op for each calibration that can collect ahead; ``workshop`` is the resource, bound here and now.
+
+    Were it bound later, Dagster would build the sensor anew, with an option of its own that it warns of.
+    """
     ops = [_collecting(plan, calibration) for calibration in ahead_calibrations(plan)]
     return dg.GraphDefinition(name=ahead_job_name(plan.name), node_defs=ops).to_job(
         description=f"Collects the runs of campaign {plan.name} that are in no bucket yet.",
         tags=run_tags(plan) | {_PRIORITY_TAG: str(plan.campaign.priority - 1)},
         executor_def=executor,
+        resource_defs={"workshop": workshop},
     )
 
 

@@ -129,7 +129,8 @@ def build_definitions(
         plans, broken = read_plans(FileCampaignStore(home))
         plans = plans if plans or broken else [reference_plan()]
     jobs = [bucket_job(plan, executor or service_executor(plan)) for plan in plans]
-    ahead = [ahead_job(plan, executor or service_executor(plan)) for plan in plans if ahead_calibrations(plan)]
+    used = workshop or EmbeddedWorkshop(home=str(home.path))
+    ahead = [ahead_job(plan, executor or service_executor(plan), used) for plan in plans if ahead_calibrations(plan)]
     return dg.Definitions(
         assets=[
             *run_assets(),
@@ -138,7 +139,7 @@ def build_definitions(
         ],
         jobs=[*jobs, *ahead],
         sensors=[new_runs_sensor(plans, [*jobs, *ahead]), gates_sensor(plans, jobs)] if plans else [],
-        resources={"workshop": workshop or EmbeddedWorkshop(home=str(home.path))},
+        resources={"workshop": used},
         executor=executor or service_executor(),
     )
 

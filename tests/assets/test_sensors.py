@@ -25,7 +25,7 @@ MakeSensor = Callable[[Sequence[Any], Sequence[Any]], dg.SensorDefinition]
 def tick(lab: Laboratory, make: MakeSensor, cursor: str | None = None, workshop: Workshop | None = None) -> Any:
     """One evaluation; partitions it asks for are added, as the daemon does before it starts runs."""
     jobs = [bucket_job(lab.plan, dg.in_process_executor)]
-    ahead = [ahead_job(lab.plan, dg.in_process_executor)] if ahead_calibrations(lab.plan) else []
+    ahead = [ahead_job(lab.plan, dg.in_process_executor, lab.workshop())] if ahead_calibrations(lab.plan) else []
     sensor = make([lab.plan], [*jobs, *ahead])
     resources = {"workshop": workshop or lab.workshop()}
     with dg.build_sensor_context(instance=lab.instance, cursor=cursor, resources=resources) as context:
@@ -75,9 +75,7 @@ def test_runs_that_wait_for_their_bucket_are_collected_ahead_one_dagster_run_at_
     lab = laboratory(runs=2, campaign={"collect_ahead": True})
     (request,) = tick(lab, new_runs_sensor).run_requests
     assert request.job_name == "prompt_collect_ahead"
-    job = dg.Definitions(
-        jobs=[ahead_job(lab.plan, dg.in_process_executor)], resources={"workshop": lab.workshop()}
-    ).resolve_job_def("prompt_collect_ahead")
+    job = ahead_job(lab.plan, dg.in_process_executor, lab.workshop())
     tags = {"dagster/run_key": request.run_key}
     working = lab.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
     lab.registry.add([run_record(3)])

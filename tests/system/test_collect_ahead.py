@@ -34,7 +34,6 @@ def collected(instance: dg.DagsterInstance, part: str) -> dict[str, Any]:
 
 @pytest.mark.system
 @pytest.mark.timeout(900)
-@pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # Dagster uses its own beta options
 def test_each_run_is_collected_once_as_it_arrives_and_nothing_is_left_for_the_closing(tmp_path: Path) -> None:
     home = prepare_home(tmp_path / "home", runs=2, bucket_runs=3)
     plan = CampaignPlan.read(FileCampaignStore(home), "prompt")
