@@ -1,7 +1,8 @@
 """What a batch system starts: ``python -m resources.batch.run_job DIRECTORY`` runs the job that ``job.json`` describes.
 
 Its output goes where the batch system was told to put it; its exit code is written to ``exit_code`` as the last thing.
-Whatever was left there by an attempt before is removed first: a batch system may start a job again by itself.
+A batch system may start a job again by itself: what the time before left is removed first, but for a job that has
+ended well, which is not run again. HTCondor starts one whose end it was just told when it is killed itself.
 """
 
 import importlib
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from b2cal_caf.atomic_files import read_json, write_atomically
 from b2cal_caf.forks import exit_code_of
-from resources.batch.job_directories import EXIT_CODE, RECORD, clear_end
+from b2cal_core.jobs import JobStatus
+from resources.batch.job_directories import EXIT_CODE, RECORD, clear_end, ended_state
 
 HOST = "host"
 """File that holds the name of the machine the job was started on."""
@@ -28,6 +30,8 @@ def main(args: list[str]) -> int:
     if not isinstance(record, dict):
         sys.stderr.write(f"{directory} holds no readable {RECORD}; it is no directory of a batch job\n")
         return 2
+    if (ended := ended_state(directory)) is not None and ended.status is JobStatus.completed:
+        return 0
     clear_end(directory)
     write_atomically(directory / HOST, socket.gethostname().encode())
     os.environ.update(dict(record["environment"]))
