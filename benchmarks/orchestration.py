@@ -15,6 +15,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
+from itertools import chain as chained
 from pathlib import Path
 
 from orchestration_aims import judged
@@ -35,7 +36,7 @@ def main() -> None:
     parts: dict[str, list[Line]] = {}
     for name, measure in _measures(options).items():
         _tell(f"{name}: load {os.getloadavg()[0]:.1f}")
-        parts[name] = list(measure())
+        parts[name] = [_told(line) for line in measure()]
         load[f"after {name}"] = os.getloadavg()[0]
     aims = judged(parts)
     print(*(f"{name}\n{table(lines)}\n" for name, lines in parts.items()), *aims, sep="\n")
@@ -72,10 +73,7 @@ def _options() -> argparse.Namespace:
 def _measures(options: argparse.Namespace) -> dict[str, Callable[[], Iterable[Line]]]:
     sizes = _sizes(options)
     measures: dict[str, Callable[[], Iterable[Line]]] = {
-        "sub-jobs": lambda: [
-            counting(),
-            *(line for jobs in sizes for line in sub_jobs(jobs, options.places, options.repeats)),
-        ],
+        "sub-jobs": lambda: chained([counting()], *(sub_jobs(jobs, options.places, options.repeats) for jobs in sizes)),
         "HTCondor": lambda: condor_sub_jobs(options.htcondor),
         "chain": lambda: chain(options.links, options.places),
         "makespan": lambda: [graph(options.sleeping, options.scale)],
@@ -102,6 +100,12 @@ def _expected(options: argparse.Namespace) -> float:
 def _machine() -> dict[str, object]:
     """What a reader must know to compare; nothing that names the machine."""
     return {"processors": os.cpu_count(), "python": platform.python_version(), "luigi": version("luigi")}
+
+
+def _told(line: Line) -> Line:
+    """Show a line as soon as it is there, since the next may take minutes."""
+    _tell(f"  {line.what}, {line.jobs:,}: {', '.join(f'{name} {value:.2f}' for name, value in line.figures.items())}")
+    return line
 
 
 def _tell(text: str) -> None:
