@@ -13,6 +13,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 """Where ``resources`` is imported from, which must be on the shared file system, as the Python is."""
 _PASSED_ON = ("HOME", "LANG", "LC_ALL", "PATH", "USER")
 _NEVER_MIND = 10**9
+_ELSEWHERE_SECONDS = 300
+"""How long a job waits for a machine that it does not avoid; pools negotiate about once a minute."""
 _PLAIN = re.compile(r"[^\x00-\x1f\x7f\"'\\$]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _HELD_MEMORY = "(ResidentSetSize ?: 0) / 1024"
@@ -110,9 +112,13 @@ def _item(spec: JobSpec) -> dict[str, str]:
 
 
 def _elsewhere() -> str:
-    """Machines are given as they call themselves, or by the first part of their names."""
+    """Not on a machine that is avoided, unless no other has taken the job for a while: there may be none.
+
+    Machines are given as they call themselves, or by the first part of their names.
+    """
     names = "TARGET.Machine", 'split(TARGET.Machine, ".")[0]'
-    return " && ".join(f"!stringListIMember({name}, MY.B2calAvoid)" for name in names)
+    others = " && ".join(f"!stringListIMember({name}, MY.B2calAvoid)" for name in names)
+    return f"(({others}) || time() - MY.QDate > {_ELSEWHERE_SECONDS})"
 
 
 def _memory_reason() -> str:

@@ -110,6 +110,14 @@ class TestHTCondorBatch(BatchContract):
         assert backend.poll(ids)[ids[1]].status is JobStatus.submitted
         backend.cancel(ids)
 
+    def test_a_machine_that_is_avoided_gets_the_job_after_all_when_there_is_no_other(self, tmp_path: Path) -> None:
+        backend = self.make(tmp_path)
+        host = self.ended(backend, backend.submit([self.spec(tmp_path)]))[0].host
+        ids = backend.submit([replace(self.spec(tmp_path), avoid=(host,))])
+        self.pool.run("condor_qedit", ids[0].partition("@")[0], "QDate", str(int(time.time()) - 3600))
+        (state,) = self.ended(backend, ids)
+        assert (state.status, state.host) == (JobStatus.completed, host)
+
     def test_lines_of_the_site_go_with_every_job(self, tmp_path: Path) -> None:
         backend = HTCondorBatch(lines={"accounting_group_user": "belle2", "requirements": "Memory > 1000000"})
         ids = backend.submit([replace(self.spec(tmp_path), avoid=("far.away",))])
