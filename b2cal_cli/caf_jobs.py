@@ -1,5 +1,6 @@
 """``b2cal caf jobs|log|retry|release|exclude|cancel``: sub-jobs of a request, seen and acted upon by people."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ from b2cal_cli.batch_systems import batch_of
 from b2cal_cli.cdb_answers import author_of
 from b2cal_cli.output import AsJson, print_json, print_table, say
 from b2cal_cli.session import WrongUsage
+from b2cal_core.errors import CalibrationError
 
 if TYPE_CHECKING:
     from b2cal_caf.job_book import JobRow
@@ -28,9 +30,11 @@ Names = Annotated[
 Who = Annotated[str | None, typer.Option("--author", help="Who does it, for the log; by default you.")]
 
 _SHOWN = 50
+_ASKED = 100
 
 
 def jobs(
+    ctx: typer.Context,
     directory: RequestDirectory,
     name: Names = None,
     stage: Annotated[list[str] | None, typer.Option(help="Only those: waiting, running, held, failed …")] = None,
@@ -42,10 +46,14 @@ def jobs(
     rows = desk.jobs(name or (), _stages(stage))
     if not (every or stage or name):
         rows = [row for row in rows if row.cause is not None or row.troubles]
+    waiting = _why_waiting(ctx, desk)
     if as_json:
-        print_json({"attended_by": desk.attended_by, "counts": _counts(desk), "jobs": [_fields(row) for row in rows]})
+        answer = {"attended_by": desk.attended_by, "counts": _counts(desk), "waiting": waiting}
+        print_json({**answer, "jobs": [_fields(row) for row in rows]})
         return
     _show_counts(desk)
+    for why, number in waiting.items():
+        say(f"{number} submitted: {why}")
     cells = [_cells(row) for row in (rows if every else rows[:_SHOWN])]
     columns = ("sub-job", "stage", "attempt", "memory", "cause", "machine", "why")
     print_table(columns, cells, title="sub-jobs", empty="no sub-job failed or is held")
@@ -124,6 +132,22 @@ def _batch(ctx: typer.Context, desk: "CafDesk") -> "BatchBackend":
 
     kinds = (backend_of(row.directory) for row in desk.jobs() if row.stage.is_at_batch)
     return batch_of(ctx, next((kind for kind in kinds if kind is not None), "local"))
+
+
+def _why_waiting(ctx: typer.Context, desk: "CafDesk") -> dict[str, int]:
+    """Why sub-jobs have not been started, as the batch system says now, and how many of the first hundred it is."""
+    from b2cal_caf.job_book import Stage
+    from resources.batch.job_directories import backend_of
+
+    rows = [row for row in desk.jobs(stages=[Stage.submitted]) if row.native_id][:_ASKED]
+    kind = backend_of(rows[0].directory) if rows else None
+    if kind is None:
+        return {}
+    try:
+        reasons = batch_of(ctx, kind).why_waiting([row.native_id for row in rows])
+    except CalibrationError as error:  # what is in the book is shown all the same
+        return {str(error): len(rows)}
+    return dict(Counter(reasons.values()))
 
 
 def _stages(given: Sequence[str] | None) -> Any:  # noqa: ANN401 (stages load late)

@@ -68,6 +68,14 @@ class BatchBackend(ABC):
             BackendError: the batch system does not answer.
         """
 
+    def why_waiting(self, ids: Sequence[str]) -> Mapping[str, str]:  # noqa: ARG002 (adapters look at them)
+        """Why jobs have not been started yet, in words for people; only ids of which the batch system says so.
+
+        Raises:
+            BackendError: the batch system does not answer.
+        """
+        return {}
+
 
 class CafObserver(ABC):
     """Hears what happens during long work; must return quickly and must not raise."""

@@ -179,6 +179,19 @@ class HTCondorBatch(BatchBackend):
                     if job.state.status is JobStatus.held:  # the event is not there yet
                         job.state = _QUEUED
 
+    def why_waiting(self, ids: Sequence[str]) -> Mapping[str, str]:
+        """Ask the queue what the negotiator said last."""
+        reasons = {}
+        for queue, jobs in self._open_by_queue(ids).items():
+            there = self._queue.clusters(queue, [job.number[0] for job in jobs])
+            idle = [(job, there[job.number]) for job in jobs if job.number in there and _is_idle(there[job.number])]
+            # it is said of one of those that are alike, which the others would hear as well
+            said = {ad.get("AutoClusterId"): why for _, ad in idle if (why := state_of(ad).reason)}
+            for job, ad in idle:
+                if ad.get("AutoClusterId") in said:
+                    reasons[_id_of(queue, job.number, job.directory)] = said[ad.get("AutoClusterId")]
+        return reasons
+
     def _find(self, doubtful: Mapping[_Place, Mapping[str, Any]], specs: Mapping[_Place, JobSpec]) -> dict[_Place, str]:
         """The ids of jobs that were handed over, or not: whoever was to note that died in between."""
         if not doubtful:
@@ -354,6 +367,10 @@ def _record_in(directory: Path) -> dict[str, Any]:
     except OSError:
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def _is_idle(description: Mapping[str, Any]) -> bool:
+    return state_of(description).status is JobStatus.submitted
 
 
 def _due(jobs: Sequence[_Job]) -> list[_Job]:

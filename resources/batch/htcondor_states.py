@@ -28,6 +28,9 @@ ATTRIBUTES = (
     "LastRemoteHost",
     "ResidentSetSize",
     "RequestMemory",
+    "RequestCpus",
+    "LastRejMatchReason",
+    "AutoClusterId",
 )
 """What ``state_of`` needs to know."""
 
@@ -82,7 +85,14 @@ def state_of(description: Mapping[str, Any]) -> JobState:
             return _terminated(description, description.get("ExitCode"), by_signal, known)
         case 5:
             return _held(description, known)
-    return known
+    return replace(known, reason=_why_idle(description))
+
+
+def _why_idle(description: Mapping[str, Any]) -> str:
+    """What the negotiator said last, if it has found no machine yet."""
+    said = str(description.get("LastRejMatchReason", "")).strip()
+    asks = f"{description.get('RequestCpus')} processors and {description.get('RequestMemory')} MB"
+    return f"waits in HTCondor: {said}; it asks for {asks}" if said else ""
 
 
 def _terminated(told: Mapping[str, Any], code: int | None, by_signal: int | None, before: JobState) -> JobState:

@@ -121,6 +121,14 @@ class SlurmBatch(BatchBackend):
         else:
             self._held(held)  # so that nobody is told of what was
 
+    def why_waiting(self, ids: Sequence[str]) -> Mapping[str, str]:
+        """What Slurm gives as the reason of jobs that are pending."""
+        states = self.poll(ids)
+        silent = next((s for s in states.values() if s.cause is Cause.batch), None)
+        if silent is not None:
+            raise BackendError(silent.reason, transient=True)
+        return {one: s.reason for one, s in states.items() if s.status is JobStatus.submitted and s.reason}
+
     def _adopt(self, specs: Iterable[JobSpec]) -> dict[JobSpec, str]:
         """Find the jobs that a former process submitted without having noted their ids."""
         records = ((spec, read_record(spec.directory, spec.key) or {}) for spec in specs)

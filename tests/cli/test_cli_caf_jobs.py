@@ -1,12 +1,19 @@
 """``b2cal caf jobs|log|retry|release|exclude|cancel`` on a request whose middle file cannot be digested."""
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import uproot
 from cli_answers import CommandLine
+from servers.htcondor import HTCondorPool
+
+from b2cal_caf.job_book import JobBook, JobRow, Stage
+from b2cal_core.failure_policies import Trial
+from resources.batch.opened import open_batch
 
 SCRIPT = Path(__file__).parents[1] / "caf" / "synthetic" / "caf_synthetic.py"
 FAILED = "first/0/default/1"
@@ -94,3 +101,22 @@ def test_a_policy_or_a_batch_system_that_is_none_is_refused(b2cal: CommandLine, 
     answer = b2cal("caf", "run", *files, "--workdir", work)
     assert answer.code == 2
     assert "causes.luck" in answer.err
+
+
+def test_why_a_sub_job_waits_is_asked_of_its_batch_system(
+    b2cal: CommandLine, tmp_path: Path, htcondor: HTCondorPool
+) -> None:
+    (tmp_path / "work" / "calibration_results").mkdir(parents=True)
+    book = JobBook(tmp_path / "work" / "calibration_results" / "caf_state.db")
+    place = tmp_path / "work" / "0"
+    row = JobRow(place, "first", 0, "default", 0, Stage.submitted, "key", 0, "", Trial(memory=900_000))
+    batch = open_batch("htcondor")
+    (native_id,) = batch.submit([row.spec])
+    book.write([replace(row, native_id=native_id)])
+    end = time.monotonic() + 60.0
+    while not (waiting := b2cal.ok("caf", "jobs", tmp_path / "work", "--json").json["waiting"]):
+        assert time.monotonic() < end
+    assert list(waiting.values()) == [1]
+    assert "1 submitted: waits in HTCondor: no match found" in b2cal.ok("caf", "jobs", tmp_path / "work").out
+    batch.cancel([native_id])
+    assert htcondor.run("condor_q", "-af", "ClusterId") == ""

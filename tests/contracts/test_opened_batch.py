@@ -1,5 +1,6 @@
 """What a deployment says of its batch systems reaches them; what cannot be used is said at once."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from b2cal_core.jobs import JobSpec
 from b2cal_core.ports import BatchBackend
 from resources.batch.opened import open_batch
 from resources.deployment import BatchSettings
+
+PATIENCE = 60.0
 
 
 def opened(kind: str, **settings: object) -> BatchBackend:
@@ -35,7 +38,7 @@ def test_jobs_go_to_the_partition_of_the_deployment_with_its_options(
     batch = opened("slurm", partition="calibration", options=["--hold", "--nice=7"], python="/shared/bin/python3")
     ids = batch.submit([job(tmp_path)])
     assert slurm.run("squeue", "--noheader", "--format=%P %y %r").split() == ["calibration", "7", "JobHeldUser"]
-    assert "/shared/bin/python3" in next(tmp_path.glob(".slurm/*/array.sh")).read_text()
+    assert any("/shared/bin/python3" in script.read_text() for script in tmp_path.glob(".slurm/*/array.sh"))
     batch.cancel(ids)
 
 
@@ -61,3 +64,32 @@ def test_configuration_files_that_are_not_there_are_named(monkeypatch: pytest.Mo
     for kind in ("htcondor", "slurm"):
         with pytest.raises(ConfigurationError, match=str(tmp_path)):
             opened(kind)
+
+
+def test_why_a_job_waits_that_no_machine_can_take_is_told_by_htcondor(htcondor: HTCondorPool, tmp_path: Path) -> None:
+    batch = opened("htcondor")
+    ids = batch.submit([job(tmp_path / name, memory=900_000) for name in ("first", "second")])
+    why = told(batch, ids[0])
+    assert "no match found; it asks for 1 processors and 900000 MB" in why
+    assert opened("htcondor").why_waiting(ids) == dict.fromkeys(ids, why)
+    batch.cancel(ids)
+    assert batch.why_waiting(ids) == {}
+    assert not htcondor.run("condor_q", "-af", "ClusterId")
+
+
+def test_why_a_job_waits_is_told_by_slurm(slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
+    batch = opened("slurm", options=["--begin=now+1hour"])
+    ids = batch.submit([job(tmp_path)])
+    assert told(batch, ids[0]) == "waits in Slurm: BeginTime"
+    batch.cancel(ids)
+    assert batch.why_waiting(ids) == {}
+
+
+def told(batch: BatchBackend, job_id: str) -> str:
+    """Why the job waits, once the batch system has looked at it."""
+    end = time.monotonic() + PATIENCE
+    while not (reasons := batch.why_waiting([job_id])):
+        assert time.monotonic() < end, "it does not say"
+        time.sleep(0.1)
+    return reasons[job_id]
