@@ -167,6 +167,7 @@ class CalibrationRun:
             book=self.around.book,
             policy=self.around.policy,
             afresh=self._afresh,
+            log=self.around.observer.log,
         )
 
     def _plans(self) -> dict[str, tuple[CollectionPlan, bool]]:

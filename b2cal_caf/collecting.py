@@ -7,7 +7,7 @@ is kept, whatever becomes of the others.
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import count
@@ -49,6 +49,7 @@ class CollectorStep:
         plans: collection to its plan.
         kept: the collections whose plan, and hence output, is from an earlier process.
         afresh: what was tried by earlier processes does not count, because a person asks again.
+        log: takes lines for people.
     """
 
     place: tuple[str, int]
@@ -60,6 +61,7 @@ class CollectorStep:
     book: JobBook
     policy: FailurePolicy = field(default_factory=FailurePolicy)
     afresh: bool = False
+    log: Callable[[str], None] = lambda _line: None
     jobs: list[SubJob] = field(default_factory=list)
     _stages: Counter[Stage] = field(default_factory=Counter)
     _waiting: deque[SubJob] = field(default_factory=deque)
@@ -291,6 +293,7 @@ class CollectorStep:
             raise error
         self._refusals += 1
         self._not_before = time.monotonic() + answer.pause
+        self.log(f"the batch system takes no jobs now, it is asked again in {answer.pause:g} s: {error}")
 
     def _is_news(self, job: SubJob, native_id: str, state: JobState) -> bool:
         """Whether the state is another than before; one that nobody knows of is, once that has lasted."""

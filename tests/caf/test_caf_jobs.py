@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from b2cal_caf.job_book import OrderKind, Stage
 from b2cal_caf.operations import CafDesk
 from b2cal_core.errors import BackendError, DataError
 from b2cal_core.failure_policies import CausePolicy, FailurePolicy, Resort
-from b2cal_core.jobs import Cause
+from b2cal_core.jobs import Cause, JobSpec
 from b2cal_core.ports import CafRequest, CafResult
 from resources.batch.local import LocalBatch
+from resources.caf.embedded import EmbeddedCaf
 
 RUNS = [(7, run, 10 * run) for run in (1, 2, 3)]
 PATIENCE = 60.0
@@ -209,3 +210,36 @@ class TestPeople:
             desk.release(["first"], "anna")
         with pytest.raises(DataError, match="is it the working directory"):
             CafDesk(bench.place / "elsewhere")
+
+
+class Reluctant(LocalBatch):
+    """A local batch system that takes no jobs at first, as one whose server is being restarted."""
+
+    def __init__(self, refusals: int, *, transient: bool = True) -> None:
+        super().__init__(2)
+        self.refusals, self.transient = refusals, transient
+
+    def submit(self, specs: Sequence[JobSpec]) -> tuple[str, ...]:
+        if self.refusals:
+            self.refusals -= 1
+            raise BackendError("the queue is being restarted", transient=self.transient)
+        return super().submit(specs)
+
+
+class TestBatchSystem:
+    def test_one_that_takes_no_jobs_is_asked_again_and_people_are_told(self, bench: Workbench) -> None:
+        policy = FailurePolicy(causes={Cause.batch: CausePolicy(attempts=3, pause=0.05)})
+        heard = Notebook()
+        caf = EmbeddedCaf(Reluctant(3), None, bench.place / "cache")
+        assert caf.run(bench.request(bench.files(RUNS), policy=policy), heard).ok
+        told = [line for line in heard.logs if "takes no jobs now" in line]
+        assert ["in 0.05 s" in told[0], "in 0.1 s" in told[1], "in 0.2 s" in told[2]] == [True] * 3
+
+    @pytest.mark.parametrize(("refusals", "transient"), [(4, True), (1, False)])
+    def test_one_that_never_will_is_a_failure_of_the_platform(
+        self, bench: Workbench, refusals: int, *, transient: bool
+    ) -> None:
+        policy = FailurePolicy(causes={Cause.batch: CausePolicy(attempts=3)})
+        caf = EmbeddedCaf(Reluctant(refusals, transient=transient), None, bench.place / "cache")
+        with pytest.raises(BackendError, match="the queue is being restarted"):
+            caf.run(bench.request(bench.files(RUNS), policy=policy), Notebook())
