@@ -3,18 +3,19 @@
 import os
 from pathlib import Path
 
-_SHARED = frozenset({"mariadbd"})
-"""Servers that belong to the whole session of tests."""
 
+def own_children() -> frozenset[tuple[int, str]]:
+    """Process id and program of the child processes that are there, running or ended.
 
-def own_children() -> list[str]:
-    """The programs of the child processes that are there, running or ended, but for servers that tests share."""
-    found = []
+    Servers that tests share are among them: compare with what was there before.
+    """
+    found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+            pid, _, rest = stat.read_text().partition(" (")
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended meanwhile
-        if int(rest.split()[1]) == os.getpid() and name not in _SHARED:
-            found.append(name)
-    return found
+        name, _, fields = rest.rpartition(")")
+        if int(fields.split()[1]) == os.getpid():
+            found.add((int(pid), name))
+    return frozenset(found)

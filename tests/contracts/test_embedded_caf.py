@@ -39,5 +39,6 @@ class TestEmbeddedCaf(CafContract):
         return self.request(tmp_path, collector={"waits_for": str(tmp_path / "go")})
 
     def test_no_job_is_left_running_after_a_cancel(self, tmp_path: Path) -> None:
+        before = own_children()
         self.test_a_run_can_be_cancelled_from_another_thread_and_resumed(tmp_path)
-        assert own_children() == []
+        assert own_children() <= before

@@ -134,10 +134,11 @@ class TestLocalBatch(BatchContract):
         assert [(spec.directory / "exit_code").read_text().strip() for spec in specs] == ["5", "0", "6"]
 
     def test_no_process_is_left_when_there_is_no_work(self, tmp_path: Path) -> None:
+        before = own_children()
         backend = self.make(tmp_path)
         self.ended(backend, backend.submit([self.spec(tmp_path) for _ in range(5)]))
         backend.poll([])
-        assert own_children() == []
+        assert own_children() <= before
 
     def test_a_module_that_does_not_exist_is_refused_before_anything_is_submitted(self, tmp_path: Path) -> None:
         backend = LocalBatch(1)
