@@ -17,7 +17,7 @@ from b2cal_caf.collected import OUTPUT_FILE
 from b2cal_caf.collection_plan import CollectionPlan
 from b2cal_caf.collector_cache import CollectorCache
 from b2cal_caf.job_book import Exclusion, JobBook, Stage
-from b2cal_caf.job_failures import sentence
+from b2cal_caf.job_failures import cause_of, sentence
 from b2cal_caf.layout import IterationLayout
 from b2cal_caf.subjobs import SubJob
 from b2cal_core.errors import BackendError
@@ -326,7 +326,7 @@ class CollectorStep:
     def _failed(self, job: SubJob, state: JobState) -> None:
         """Do what the policy says about a job that failed or is held."""
         job.last = state
-        cause = state.cause or Cause.node
+        cause = cause_of(state)
         before = job.troubles.get(cause, 0)
         answer = decide(self.policy, cause, before=before, trial=job.trial, host=state.host)
         if answer is Resort.wait:

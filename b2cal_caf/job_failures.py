@@ -1,8 +1,11 @@
-"""Why a sub-job failed, in one sentence for people."""
+"""Why a sub-job failed, or the work on a request, in one sentence for people."""
 
 import re
 from pathlib import Path
 
+from b2cal_caf.atomic_files import DISK_FULL_ERRORS
+from b2cal_caf.layout import RequestLayout
+from b2cal_core.errors import BackendError
 from b2cal_core.jobs import Cause, JobState
 
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?::|$)")
@@ -59,3 +62,15 @@ def failing_lines(log: Path, most: int = 3) -> str:
                 return " ".join(lines[after[0] : after[0] + most])
             break
     return " ".join(lines[-most:])
+
+
+def in_words(error: OSError, layout: RequestLayout) -> BackendError:
+    """What the system said while the request's own files were written."""
+    if error.errno in DISK_FULL_ERRORS:
+        msg = (
+            f"no room left on the disk of {error.filename or layout.directory}; make room there and run again, "
+            "what was finished is kept"
+        )
+        return BackendError(msg, transient=False)
+    msg = f"the files of the request in {layout.directory} cannot be used: {error}; mend it and run again"
+    return BackendError(msg, transient=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from b2cal_caf.atomic_files import DISK_FULL_ERRORS, copy_directory, read_json, write_json
+from b2cal_caf.atomic_files import copy_directory, read_json, write_json
 from b2cal_caf.calibration_run import CalibrationRun, Surroundings
 from b2cal_caf.checkpoints import CheckpointStore
 from b2cal_caf.collecting import withdraw
@@ -19,6 +19,7 @@ from b2cal_caf.collector_cache import CollectorCache
 from b2cal_caf.constants import ConstantsSource
 from b2cal_caf.forks import wait_for
 from b2cal_caf.job_book import Exclusion, JobBook
+from b2cal_caf.job_failures import in_words
 from b2cal_caf.layout import RequestLayout
 from b2cal_caf.locks import request_lock
 from b2cal_caf.machine import State
@@ -71,7 +72,7 @@ class Runner:
             try:
                 return self._work(request, layout, identity, observer)
             except OSError as error:
-                raise _in_words(error, layout) from error
+                raise in_words(error, layout) from error
 
     def collect_ahead(self, request: CafRequest, observer: CafObserver, awaited: frozenset[str]) -> CollectedSummary:
         """See ``Caf.collect_ahead``."""
@@ -88,7 +89,7 @@ class Runner:
                         observer.log(f"collecting ahead of the bucket failed, and is tried again later: {run.error}")
                 return collected_summary(layout, runs, dict(loaded.rejected))
             except OSError as error:
-                raise _in_words(error, layout) from error
+                raise in_words(error, layout) from error
 
     def _work(self, request: CafRequest, layout: RequestLayout, identity: str, observer: CafObserver) -> CafResult:
         loaded, around = self._prepare(request, layout, identity, observer)
@@ -181,18 +182,6 @@ class Runner:
         if self.cancelled.is_set():
             msg = "the calibration was cancelled; asking again resumes it"
             raise BackendError(msg, transient=False)
-
-
-def _in_words(error: OSError, layout: RequestLayout) -> BackendError:
-    """What the system said while the request's own files were written."""
-    if error.errno in DISK_FULL_ERRORS:
-        msg = (
-            f"no room left on the disk of {error.filename or layout.directory}; make room there and run again, "
-            "what was finished is kept"
-        )
-        return BackendError(msg, transient=False)
-    msg = f"the files of the request in {layout.directory} cannot be used: {error}; mend it and run again"
-    return BackendError(msg, transient=True)
 
 
 def _step(run: CalibrationRun, runs: Mapping[str, CalibrationRun], states: Mapping[str, JobState]) -> bool:

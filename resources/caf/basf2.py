@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from b2cal_caf.atomic_files import DISK_FULL_ERRORS, write_atomically, write_json
+from b2cal_caf.atomic_files import write_atomically, write_json
 from b2cal_caf.constants import ConstantsSource
 from b2cal_caf.input_files import file_identity
+from b2cal_caf.job_failures import in_words
 from b2cal_caf.layout import RequestLayout
 from b2cal_caf.local_database import TEXT_FILE
 from b2cal_caf.locks import request_lock
@@ -94,7 +95,7 @@ class Basf2Caf(Caf):
             try:
                 return self._work(Basf2Task(request, layout, identity, observer))
             except OSError as error:
-                raise _in_words(error, layout) from error
+                raise in_words(error, layout) from error
 
     def cancel(self) -> None:
         """End a ``run`` in another thread, with the tool and its batch jobs."""
@@ -279,15 +280,3 @@ def _hash_of(script: Path) -> str | None:
 
 def _identified(file: Path, run: str) -> list[str]:
     return [run, file_identity(file, file.stat()) if file.exists() else f"{file} missing"]
-
-
-def _in_words(error: OSError, layout: RequestLayout) -> BackendError:
-    """What the system said while the request's own files were written."""
-    if error.errno in DISK_FULL_ERRORS:
-        msg = (
-            f"no room left on the disk of {error.filename or layout.directory}; make room there and run again, "
-            "what was finished is kept"
-        )
-        return BackendError(msg, transient=False)
-    msg = f"the files of the request in {layout.directory} cannot be used: {error}; mend it and run again"
-    return BackendError(msg, transient=True)

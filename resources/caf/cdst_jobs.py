@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from b2cal_caf.atomic_files import read_json, write_json
-from b2cal_caf.job_failures import sentence
+from b2cal_caf.job_failures import cause_of, sentence
 from b2cal_caf.root_files import root_damage
 from b2cal_core.errors import DataError
 from b2cal_core.failure_policies import Again, FailurePolicy, Resort, Trial, decide
@@ -151,7 +151,7 @@ class CdstJobs:
         self._failed(native_id, task, state)
 
     def _failed(self, native_id: str, task: CdstTask, state: JobState) -> None:
-        cause = state.cause or Cause.node
+        cause = cause_of(state)
         before = task.troubles.get(cause, 0)
         answer = decide(self.policy, cause, before=before, trial=task.trial, host=state.host)
         if answer is Resort.wait:
