@@ -47,13 +47,15 @@ def _reason(gate: Gate, standing: CalibrationStanding, place: str) -> str:
         why = f"{name} was rejected by {signed.author} ({signed.reason})"
         return f"{why}; redo it: b2cal bucket run {place} --only {short}"
     if standing.verdict is Verdict.fail and (signed is None or signed.by_rule):
-        return f"the validation of {name} failed in {place}; its expert looks at it, then: {_accept(place, short)}"
+        then = sign_off_command(place, short)
+        return f"the validation of {name} failed in {place}; its expert looks at it, then: {then}"
     if gate is Gate.sign_off and signed is None:
-        return f"{name} waits for the sign-off of its expert: {_accept(place, short)}"
+        return f"{name} waits for the sign-off of its expert: {sign_off_command(place, short)}"
     return ""
 
 
-def _accept(place: str, short: str) -> str:
+def sign_off_command(place: str, short: str) -> str:
+    """What an expert types to decide; ``place`` is campaign and bucket, ``short`` the calibration's asset name."""
     return f'b2cal signoff accept|reject {place} {short} --reason "…"'
 
 

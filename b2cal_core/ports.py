@@ -6,6 +6,7 @@ Adapters live in ``resources``; every adapter and every fake of a port passes th
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from b2cal_core.buckets import Bucket
 from b2cal_core.campaigns import Campaign
 from b2cal_core.failure_policies import FailurePolicy
 from b2cal_core.jobs import JobSpec, JobState
+from b2cal_core.notices import Notice
 from b2cal_core.payloads import AuditEntry, GlobalTag, Lease, LocalPayload, Payload, Release, Resolved, TagState
 from b2cal_core.plans import PlanDocument
 from b2cal_core.provenance import PayloadKey, Provenance
@@ -20,6 +22,7 @@ from b2cal_core.publishing import TagIov
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.runs import RunRecord
 from b2cal_core.settings import Catalogue
+from b2cal_core.tickets import Ticket, TicketReference
 from b2cal_core.verdicts import SignOff
 
 
@@ -504,3 +507,95 @@ class SignOffLog(ABC):
         self, campaign: str, bucket: str | None = None, calibration: str | None = None
     ) -> tuple[SignOff, ...]:
         """Decisions in the order they were logged."""
+
+
+class Notifier(ABC):
+    """A way to reach people: a log, mail, a chat."""
+
+    @abstractmethod
+    def tell(self, notice: Notice) -> None:
+        """Hand the notice over.
+
+        Raises:
+            BackendError: it could not be delivered, or not to all; ``transient`` when trying later may help.
+            ConfigurationError: nobody can be reached like this; whoever set the channel up acts.
+        """
+
+
+class TicketSystem(ABC):
+    """Where tickets are kept for people."""
+
+    @abstractmethod
+    def check(self) -> str:
+        """The address at which people find the tickets; raises like ``keep`` when they cannot be reached."""
+
+    @abstractmethod
+    def keep(self, ticket: Ticket, known: TicketReference | None = None) -> TicketReference:
+        """Make the ticket, or make the one that there is equal to it; asked again, also after a kill, nothing doubles.
+
+        What people did to the ticket stays: other labels, comments, another assignee.
+
+        Args:
+            ticket: as it should stand.
+            known: what ``keep`` returned before, which spares looking for it; the ticket may be gone since.
+
+        Raises:
+            BackendError: the system does not answer or is overloaded; ``transient`` when trying later may help.
+            ConfigurationError: it does not let us do that; whoever set it up acts.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One notice on one channel."""
+
+    key: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTicket:
+    """A ticket as it was kept last: where it is, and the digest of what it was to be."""
+
+    reference: TicketReference
+    digest: str
+
+
+class NoticeBook(ABC):
+    """Remembers which notices were told and which tickets stand, over restarts and kills. Times are UTC."""
+
+    @abstractmethod
+    def due(self, deliveries: Sequence[Delivery], now: datetime) -> tuple[Delivery, ...]:
+        """Those that were not told and may be tried now, least tried first, else in order."""
+
+    @abstractmethod
+    def begin(self, delivery: Delivery) -> bool:
+        """Note that it is about to be told; whether it may have arrived before, because that attempt was cut off."""
+
+    @abstractmethod
+    def told(self, delivery: Delivery, when: datetime) -> None:
+        """Note that it has arrived."""
+
+    @abstractmethod
+    def failed(self, delivery: Delivery, why: str, now: datetime) -> None:
+        """Note that it did not arrive; it is due again after one minute, then two, four … up to an hour."""
+
+    @abstractmethod
+    def undelivered(self) -> Mapping[Delivery, str]:
+        """What was tried and has not arrived, with the last reason."""
+
+    @abstractmethod
+    def tickets(self, keys: Iterable[str]) -> Mapping[str, KeptTicket]:
+        """Ticket key to what was kept, for those that were."""
+
+    @abstractmethod
+    def keep_ticket(self, key: str, kept: KeptTicket) -> None:
+        """Note how a ticket was kept."""
+
+    @abstractmethod
+    def settled(self, campaign: str) -> Mapping[str, str]:
+        """Bucket key to the version of it of which all was told."""
+
+    @abstractmethod
+    def settle(self, campaign: str, bucket: str, version: str) -> None:
+        """Note that all is told of this version of a bucket."""

@@ -1,0 +1,185 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from bucket_pictures import (
+    ACCEPTED,
+    ASKING,
+    BUCKET,
+    FAILED,
+    FAILURE,
+    JUDGED,
+    NOW,
+    PLACE,
+    REJECTED,
+    WAITING,
+    bucket,
+    other,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from b2cal_core.gates import CalibrationStanding
+from b2cal_core.notices import Notice, NoticeKind, People, Person, notices_of, trial_notice
+from b2cal_core.situations import BucketSituation, WorkState, markdown_table, quoted
+from b2cal_core.verdicts import Verdict
+
+DAY = timedelta(days=1)
+CALIBRATIONS = st.sampled_from([WAITING, ASKING, ACCEPTED, REJECTED, FAILED, replace(WAITING, at_work=True)])
+
+
+def told(situation: BucketSituation, *, remind_after: timedelta = 30 * DAY) -> dict[NoticeKind, Notice]:
+    """The notices by kind, without that of the bucket's closing, which is always there."""
+    found = notices_of(situation, now=NOW, remind_after=remind_after)
+    assert found[0].kind is NoticeKind.bucket_closed
+    return {notice.kind: notice for notice in found[1:]}
+
+
+@given(st.lists(CALIBRATIONS, max_size=3), st.booleans())
+def test_every_notice_has_a_key_of_its_own_that_stays_and_a_title_in_one_line(calibrations, published) -> None:
+    named = [other(one, name=f"Calibration {number}") for number, one in enumerate(calibrations)]
+    situation = bucket(*named, failures=(FAILURE,), published_at=NOW if published else None)
+    first, again = (notices_of(situation, now=now, remind_after=2 * DAY) for now in (NOW, NOW + timedelta(hours=1)))
+    assert [notice.key for notice in first] == [notice.key for notice in again]
+    assert len({notice.key for notice in first}) == len(first)
+    for notice in first:
+        assert notice.key.startswith(f"prompt/{BUCKET.key}")
+        assert len(notice.key) <= 255
+        assert "\n" not in notice.title
+        assert notice.to
+
+
+def test_of_a_bucket_that_is_only_closed_its_owner_hears() -> None:
+    (closed,) = notices_of(bucket(WAITING), now=NOW, remind_after=DAY)
+    assert closed.to == ("mia",)
+    assert closed.title == f"[{PLACE} (bucket40)] the bucket is closed"
+    assert "CDC Tracking" in closed.text
+
+
+def test_an_expert_is_asked_with_the_command_and_the_page() -> None:
+    asked = told(bucket(ASKING))[NoticeKind.needs_sign_off]
+    assert asked.to == ("ada",)
+    assert f"b2cal signoff accept|reject {PLACE} cdc_tracking" in asked.text
+    assert ASKING.page in asked.text
+    assert "verdict is warn" in asked.title
+
+
+def test_payloads_made_anew_are_asked_about_anew() -> None:
+    anew = replace(ASKING, findings=replace(ASKING.findings, content="d" * 64))
+    first, second = (told(bucket(one))[NoticeKind.needs_sign_off] for one in (ASKING, anew))
+    assert first.key != second.key
+
+
+def test_without_an_expert_the_owner_is_asked_and_without_an_owner_whoever_reads() -> None:
+    nobody = replace(ASKING, expert="")
+    assert told(bucket(nobody))[NoticeKind.needs_sign_off].to == ("mia",)
+    assert told(replace(bucket(nobody), owner=""))[NoticeKind.needs_sign_off].to == ()
+
+
+@pytest.mark.parametrize(
+    ("hours", "number", "hearers"), [(47, 0, ()), (48, 1, ("ada",)), (100, 2, ("ada", "mia")), (150, 3, ("ada", "mia"))]
+)
+def test_reminders_are_counted_by_the_time_that_has_passed_and_reach_the_owner(hours, number, hearers) -> None:
+    now = JUDGED + timedelta(hours=hours)
+    found = notices_of(bucket(ASKING), now=now, remind_after=2 * DAY)
+    reminders = [notice for notice in found if notice.kind is NoticeKind.reminder]
+    assert [(notice.key.rpartition(":")[2], notice.to) for notice in reminders] == (
+        [(str(number), hearers)] * bool(number)
+    )
+
+
+def test_a_result_that_was_judged_at_no_known_time_is_not_reminded_of() -> None:
+    unknown = replace(ASKING, findings=replace(ASKING.findings, judged_at=None))
+    assert NoticeKind.reminder not in told(bucket(unknown), remind_after=DAY)
+
+
+def test_a_missing_verdict_is_said() -> None:
+    unjudged = replace(ASKING, standing=replace(ASKING.standing, verdict=None))
+    assert "missing" in told(bucket(unjudged))[NoticeKind.needs_sign_off].title
+
+
+def test_a_failure_is_told_to_the_expert_with_its_sentence_and_what_waits_to_the_others() -> None:
+    found = told(bucket(FAILED, other(WAITING)))
+    assert found[NoticeKind.failed].to == ("ada",)
+    assert quoted(FAILURE.sentence) in found[NoticeKind.failed].text
+    assert found[NoticeKind.blocked].to == ("mia", "ben")
+    assert "SVD time, publishing" in found[NoticeKind.blocked].text
+    assert {kind for kind in found if kind.is_urgent} == {NoticeKind.failed, NoticeKind.blocked}
+
+
+def test_a_step_of_no_calibration_that_failed_is_told_to_the_owner() -> None:
+    found = told(bucket(ACCEPTED, failures=(replace(FAILURE, step="prompt__published"),)))
+    assert found[NoticeKind.failed].to == ("mia",)
+    assert "prompt__published" in found[NoticeKind.failed].title
+
+
+def test_failing_again_is_told_again() -> None:
+    later = replace(FAILED, failure=replace(FAILURE, when=NOW + DAY))
+    assert told(bucket(FAILED))[NoticeKind.failed].key != told(bucket(later))[NoticeKind.failed].key
+
+
+def test_a_rejection_is_told_with_who_and_why() -> None:
+    rejected = told(bucket(REJECTED))[NoticeKind.rejected]
+    assert rejected.to == ("ada",)
+    assert quoted("a /close reason") in rejected.text
+    assert f"b2cal bucket run {PLACE} --only cdc_tracking" in rejected.text
+
+
+def test_nothing_is_blocked_while_the_bucket_is_worked() -> None:
+    assert NoticeKind.blocked not in told(bucket(FAILED, other(WAITING), at_work=True))
+
+
+def test_a_bad_verdict_blocks_until_a_person_accepts_it() -> None:
+    bad = replace(ASKING, standing=CalibrationStanding("CDC Tracking", has_payloads=True, verdict=Verdict.fail))
+    assert NoticeKind.blocked in told(bucket(bad))
+    accepted = replace(bad, asks=False, standing=replace(bad.standing, sign_off=ACCEPTED.standing.sign_off))
+    assert NoticeKind.blocked not in told(bucket(accepted))
+
+
+def test_publishing_is_told_once_for_each_time() -> None:
+    first, second = (told(bucket(ACCEPTED, published_at=when))[NoticeKind.published] for when in (NOW, NOW + DAY))
+    assert "prompt_running" in first.title
+    assert first.key != second.key
+
+
+def test_a_calibration_at_work_has_nothing_to_tell() -> None:
+    assert told(bucket(replace(FAILED, at_work=True), at_work=True)) == {}
+
+
+@pytest.mark.parametrize(
+    ("situation", "state"),
+    [
+        (bucket(WAITING), WorkState.waiting),
+        (bucket(WAITING, at_work=True), WorkState.running),
+        (bucket(replace(WAITING, at_work=True), other(WAITING)), WorkState.running),
+        (bucket(ASKING, other(WAITING)), WorkState.needs_sign_off),
+        (bucket(REJECTED, other(ASKING)), WorkState.rejected),
+        (bucket(FAILED, other(REJECTED)), WorkState.failed),
+        (bucket(ACCEPTED, failures=(FAILURE,)), WorkState.failed),
+        (bucket(ACCEPTED), WorkState.accepted),
+        (bucket(ACCEPTED, other(WAITING)), WorkState.waiting),
+        (bucket(ACCEPTED, published_at=NOW), WorkState.published),
+        (bucket(ACCEPTED, other(ASKING), published_at=NOW), WorkState.needs_sign_off),
+    ],
+)
+def test_a_bucket_stands_where_it_most_needs_a_person(situation, state) -> None:
+    assert situation.state() is state
+
+
+def test_people_are_found_by_name_address_or_account() -> None:
+    people = People([Person("cdc-expert", "cdc@example.org", "ada")])
+    assert people.find("cdc-expert").gitlab == "ada"
+    assert people.find("ben@example.org").email == "ben@example.org"
+    assert people.find("ben").gitlab == "ben"
+    assert people.emails(["cdc-expert", "ben", "cdc-expert", "x@example.org"]) == ("cdc@example.org", "x@example.org")
+
+
+def test_free_text_cannot_leave_its_block_nor_break_a_table() -> None:
+    assert quoted("a\n```\n/close").count("```") == 2
+    table = markdown_table([{"a": "x|y\n@all", "b": 1.5}])
+    assert table.splitlines() == ["| a | b |", "| --- | --- |", "| x&#124;y &#64;all | 1.5 |"]
+    assert markdown_table([]) == ""
+
+
+def test_a_trial_is_addressed_as_asked() -> None:
+    assert trial_notice("test:1", ["ada"]).to == ("ada",)
