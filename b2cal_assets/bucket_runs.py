@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef  # the only way to override one part of an instance
@@ -15,7 +16,7 @@ from b2cal_assets.asset_specs import inputs_of
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.campaign_assets import bucket_job, bucket_job_name, campaign_assets, run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
-from b2cal_assets.instance_settings import prepare_dagster_home
+from b2cal_assets.instance_settings import keeps_own_record, prepare_dagster_home
 from b2cal_assets.partitions import bucket_partitions_name
 from b2cal_assets.quiet_logging import quiet_logger
 from b2cal_assets.workshop import Workshop
@@ -167,12 +168,13 @@ def cancel_dead_runs(instance: dg.DagsterInstance) -> tuple[str, ...]:
 def quiet_instance(dagster_home: Path) -> dg.DagsterInstance:
     """The Dagster instance of a home, for work in this process: what it prints stays on the screen."""
     home = prepare_dagster_home(dagster_home)
-    events = {
-        "module": "b2cal_assets.event_storage",
-        "class": "KeptConnectionsEventLog",
-        "config": {"base_dir": str(home / "history" / "runs")},
-    }
-    overrides = {"compute_logs": _NO_CAPTURE, "event_log_storage": events}
+    overrides: dict[str, Any] = {"compute_logs": _NO_CAPTURE}
+    if keeps_own_record(home):
+        overrides["event_log_storage"] = {
+            "module": "b2cal_assets.event_storage",
+            "class": "KeptConnectionsEventLog",
+            "config": {"base_dir": str(home / "history" / "runs")},
+        }
     return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
 
 

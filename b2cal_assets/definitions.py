@@ -50,7 +50,7 @@ def embedded_workshop(home: Home, listener: CafObserver | None = None) -> Worksh
     from resources.caf.cdst import EmbeddedCdst  # noqa: PLC0415
     from resources.caf.opened import open_caf, open_validation  # noqa: PLC0415
     from resources.conditions.deployed import open_conditions, open_publisher  # noqa: PLC0415
-    from resources.deployment import read_deployment  # noqa: PLC0415
+    from resources.deployment import read_deployment, registry_address  # noqa: PLC0415
     from resources.runs.embedded import EmbeddedRunRegistry  # noqa: PLC0415
     from resources.signoff.embedded import EmbeddedSignOffLog  # noqa: PLC0415
 
@@ -64,10 +64,10 @@ def embedded_workshop(home: Home, listener: CafObserver | None = None) -> Worksh
     return Workshop(
         places=home,
         campaigns=FileCampaignStore(home),
-        runs=EmbeddedRunRegistry(home.registry_url),
+        runs=EmbeddedRunRegistry(registry_address(home)),
         conditions=conditions,
         publisher=open_publisher(home, conditions),
-        sign_offs=EmbeddedSignOffLog(home.registry_url),
+        sign_offs=EmbeddedSignOffLog(registry_address(home)),
         caf=lambda site: open_caf(site, home, settings, batch=batch(site), conditions=conditions),
         cdst=lambda site: EmbeddedCdst(batch(site), conditions, RECONSTRUCTION),
         validate=lambda site: open_validation(site, settings),

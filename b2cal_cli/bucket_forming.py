@@ -9,13 +9,14 @@ from b2cal_core.campaigns import Campaign
 from b2cal_core.errors import ConfigurationError
 from b2cal_core.ports import CampaignStore
 from b2cal_core.ranges import ExpRun
+from resources.deployment import registry_address
 from resources.home import Home
 from resources.runs.embedded import EmbeddedRunRegistry
 
 
 def waiting_runs(home: Home, campaign: Campaign, existing: Iterable[Bucket]) -> Formation:
     """What the registered runs add to the existing buckets: more buckets, runs that wait, and runs that came late."""
-    records = EmbeddedRunRegistry(home.registry_url).runs()
+    records = EmbeddedRunRegistry(registry_address(home)).runs()
     return form_buckets((r for r in records if campaign.takes(r.run)), campaign.buckets, existing)
 
 
@@ -35,7 +36,7 @@ def close_by_hand(
         ConfigurationError: no run waits, or none before ``last``.
     """
     existing = store.buckets(campaign.name)
-    records = EmbeddedRunRegistry(home.registry_url).runs()
+    records = EmbeddedRunRegistry(registry_address(home)).runs()
     taken = [r for r in records if campaign.takes(r.run) and (last is None or r.run <= last)]
     formation = form_buckets(taken, campaign.buckets, existing)
     buckets = [*formation.closed, *close_waiting(formation.waiting, campaign.buckets)]

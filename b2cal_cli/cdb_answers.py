@@ -108,9 +108,10 @@ def iov_of(within: tuple[int, int, int, int] | None) -> "IoV | None":
 
 def registered_runs(ctx: typer.Context, within: "IoV") -> "list[ExpRun]":
     """The runs that the registry knows in an IoV."""
+    from resources.deployment import registry_address
     from resources.runs.embedded import EmbeddedRunRegistry
 
-    return [record.run for record in EmbeddedRunRegistry(home_of(ctx).registry_url).runs(within)]
+    return [record.run for record in EmbeddedRunRegistry(registry_address(home_of(ctx))).runs(within)]
 
 
 def run_of(run: tuple[int, int]) -> "ExpRun":

@@ -28,7 +28,7 @@ from b2cal_core.errors import ConflictError
 from b2cal_core.runs import RunRecord
 from b2cal_detector.truth import Truth
 from resources.campaigns.files import FileCampaignStore
-from resources.conditions.embedded import EmbeddedConditionsDB
+from resources.conditions.deployed import open_embedded
 from resources.conditions.publisher import Publisher
 from resources.home import Home
 
@@ -85,7 +85,7 @@ class _Demo:
         self._home, self._options = home, options
         self._clock = DemoClock()
         self._listener = ProgressListener(tell)
-        conditions = EmbeddedConditionsDB(home.conditions_dir, on_step=self._tell_published)
+        conditions = open_embedded(home, on_step=self._tell_published)
         publisher = Publisher(conditions)
         workshop = replace(embedded_workshop(home, self._listener), conditions=conditions, publisher=publisher)
         self._workshop = self._clock.watch(workshop)

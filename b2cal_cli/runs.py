@@ -21,9 +21,10 @@ RunNumber = Annotated[int, typer.Argument(min=0, metavar="RUN", help="Run.")]
 
 def registry_of(ctx: typer.Context, *, make: bool = False) -> "EmbeddedRunRegistry":
     """The run registry of the home."""
+    from resources.deployment import registry_address
     from resources.runs.embedded import EmbeddedRunRegistry
 
-    return EmbeddedRunRegistry(home_of(ctx, make=make).registry_url)
+    return EmbeddedRunRegistry(registry_address(home_of(ctx, make=make)))
 
 
 @app.command(name="list")

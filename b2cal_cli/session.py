@@ -44,7 +44,18 @@ def home_of(ctx: typer.Context, *, make: bool = False) -> "Home":
         is_chosen = _session(ctx).home or os.environ.get(HOME_VARIABLE)
         named = "" if is_chosen else f"; another is named with --home or {HOME_VARIABLE}"
         raise WrongUsage(f"there is no home directory {home.path}{named}; b2cal demo makes one with everything in it")
-    return home.create() if make else home
+    if make:
+        home.create()
+    _tell_dagster(home)
+    return home
+
+
+def _tell_dagster(home: "Home") -> None:
+    """Have Dagster keep its record where the home's deployment says, also when its servers are started by others."""
+    from b2cal_assets.instance_settings import store_dagster_in
+    from resources.deployment import read_deployment
+
+    store_dagster_in(home.dagster_home, read_deployment(home).storage.database)
 
 
 def named_home(ctx: typer.Context) -> "Home":

@@ -31,12 +31,13 @@ def list_decisions(
     as_json: AsJson = False,
 ) -> None:
     """List the decisions in the order they were logged."""
+    from resources.deployment import registry_address
     from resources.signoff.embedded import EmbeddedSignOffLog
 
     name = campaign_of(ctx, campaign).name
     key = bucket_of(ctx, campaign, bucket).key if bucket else None
     wanted = calibration_of(ctx, campaign, calibration) if calibration else None
-    decisions = EmbeddedSignOffLog(home_of(ctx).registry_url).decisions(name, key, wanted)
+    decisions = EmbeddedSignOffLog(registry_address(home_of(ctx))).decisions(name, key, wanted)
     if as_json:
         print_json([_fields(decision) for decision in decisions])
         return
@@ -104,6 +105,7 @@ def _decide(
     from b2cal_assets.sign_offs import report_sign_off
     from b2cal_cli.ledgers import ledger_of
     from b2cal_core.verdicts import SignOff
+    from resources.deployment import registry_address
     from resources.signoff.embedded import EmbeddedSignOffLog
 
     if not reason.strip():
@@ -120,7 +122,7 @@ def _decide(
             )
         who = author or getpass.getuser()
         signed = SignOff(campaign, bucket.key, name, decision, who, reason, payloads.content, datetime.now(UTC))
-        EmbeddedSignOffLog(home.registry_url).record(signed)
+        EmbeddedSignOffLog(registry_address(home)).record(signed)
         report_sign_off(opened.instance, signed)
     if as_json:
         print_json(_fields(signed))

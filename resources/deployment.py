@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,13 +19,35 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class StorageSettings(_Settings):
+    """Where the registry (runs, buckets, decisions), the conditions and Dagster keep their tables.
+
+    Attributes:
+        database: SQLAlchemy address of a MariaDB database, ``mysql+pymysql://user@host/name``; ``env:NAME`` takes it,
+            with its password, from that environment variable. By default SQLite in the home.
+    """
+
+    database: str | None = None
+
+    @model_validator(mode="after")
+    def _keeps_no_password(self) -> "StorageSettings":
+        if self.database is not None and not self.database.startswith(_FROM_ENVIRONMENT):
+            check_server_address(self.database, "database")
+            if urlsplit(self.database).password is not None:
+                raise ValueError(
+                    "an address with a password is not for this file; put it into an environment variable"
+                    " and name that: env:NAME"
+                )
+        return self
+
+
 class ConditionsSettings(_Settings):
     """Which conditions database is used.
 
     Attributes:
         kind: ``embedded``, or ``belle2`` for a server with Belle II's REST interface.
         database: SQLAlchemy address of the tables, for example ``mysql+pymysql://user@host/name``; ``env:NAME`` takes
-            it, with its password, from that environment variable. By default SQLite in the home. For ``belle2`` it
+            it, with its password, from that environment variable. By default that of ``storage``. For ``belle2`` it
             holds the log, the leases and the provenance, which the server does not keep.
         server: for ``belle2``, the address, ending in ``/b2s/rest``.
         allowed_hosts: other hosts than this one that may be written to; none by default.
@@ -140,6 +163,7 @@ class Basf2Settings(_Settings):
 class Deployment(_Settings):
     """All settings of an installation."""
 
+    storage: StorageSettings = StorageSettings()
     conditions: ConditionsSettings = ConditionsSettings()
     publishing: PublishingSettings = PublishingSettings()
     collector_cache: CollectorCacheSettings = CollectorCacheSettings()
@@ -159,6 +183,35 @@ def read_deployment(home: Home) -> Deployment:
         raise ConfigurationError(f"{file} cannot be read: {error}; mend it, or remove it for the defaults") from error
     except ValidationError as error:
         raise ConfigurationError(f"{file} is wrong: {reasons_of(error)}; docs/reference.md lists the keys") from error
+
+
+def registry_address(home: Home) -> str:
+    """The SQLAlchemy address of the registry of runs, buckets and decisions, with its password.
+
+    Raises:
+        ConfigurationError: the deployment names a database that is none of MariaDB, or a variable that is not set.
+    """
+    return storage_address(read_deployment(home)) or home.registry_url
+
+
+def storage_address(deployment: Deployment) -> str | None:
+    """The address of the one database for everything, with its password; ``None`` for SQLite in the home."""
+    database = deployment.storage.database
+    if database is None:
+        return None
+    address = from_environment(database)
+    try:
+        check_server_address(address, "storage.database")
+    except ValueError as error:
+        raise ConfigurationError(f"the deployment's {error}; mend what {database} says") from error
+    return address
+
+
+def check_server_address(address: str, key: str) -> None:
+    """``ValueError`` naming the key, but not the address, when it does not say where a MariaDB database is."""
+    parts = urlsplit(address)
+    if parts.scheme != "mysql+pymysql" or not parts.hostname or not parts.path.strip("/"):
+        raise ValueError(f"{key} must be mysql+pymysql://user@host/name or env:NAME, and is not")
 
 
 def from_environment(value: str, environment: Mapping[str, str] = os.environ) -> str:

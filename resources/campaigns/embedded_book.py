@@ -4,19 +4,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Column, Integer, MetaData, RowMapping, Select, String, Table, UniqueConstraint, select
+from sqlalchemy import Column, Index, Integer, MetaData, RowMapping, Select, String, Table, UniqueConstraint, select
 
 from b2cal_core.buckets import Bucket
 from b2cal_core.errors import ConflictError
 from b2cal_core.ranges import ExpRun
-from resources.sql_database import SqlDatabase, utc_text
+from resources.sql_database import TABLE_OPTIONS, SqlDatabase, utc_text
 
 _METADATA = MetaData()
 _BUCKETS = Table(
-    "buckets",
+    "reg_buckets",
     _METADATA,
     Column("id", Integer, primary_key=True),
-    Column("campaign", String(64), nullable=False, index=True),
+    Column("campaign", String(64), nullable=False),
     Column("first_exp", Integer, nullable=False),
     Column("first_run", Integer, nullable=False),
     Column("last_exp", Integer, nullable=False),
@@ -25,6 +25,8 @@ _BUCKETS = Table(
     Column("closed_by", String(200), nullable=False),
     Column("closed_at", String(32), nullable=False),
     UniqueConstraint("campaign", "first_exp", "first_run"),
+    Index("reg_buckets_campaign", "campaign"),
+    **TABLE_OPTIONS,
 )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from b2cal_core.errors import BackendError, CatalogueError, ConfigurationError
 from b2cal_core.ports import CampaignStore
 from b2cal_core.settings import Catalogue
 from resources.campaigns.embedded_book import BookedBucket, BucketBook
+from resources.deployment import registry_address
 from resources.home import Home
 
 
@@ -22,7 +24,10 @@ class FileCampaignStore(CampaignStore):
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._book = BucketBook(home.registry_url)
+
+    @cached_property
+    def _book(self) -> BucketBook:
+        return BucketBook(registry_address(self._home))
 
     def names(self) -> tuple[str, ...]:
         """The campaigns that have a file, whether it is valid or not."""

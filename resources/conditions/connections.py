@@ -18,14 +18,13 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from b2cal_core.errors import BackendError, ConflictError
 from resources.conditions import schema
+from resources.sql_database import MARIADB_CAUSES
 
 BUSY_SECONDS = 60.0
 _ENGINES: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
 
 _AGAIN = "another process has been writing for too long; ask again"
 _FULL = "the disk is full; free some space and ask again"
-_SILENT = "the database server does not answer; check that it runs and ask again"
-_DENIED = "the database server refuses the user; check the address and the password in the deployment's configuration"
 
 # What went wrong by SQLite's name or MariaDB's number, whether asking again can help, and what a person is told to do.
 _CAUSES: dict[str | int, tuple[bool, str]] = {
@@ -37,16 +36,7 @@ _CAUSES: dict[str | int, tuple[bool, str]] = {
     "SQLITE_CORRUPT": (False, "the database file is damaged; put back a copy of it"),
     "SQLITE_NOTADB": (False, "the file is no database; put back a copy of it"),
     "SQLITE_IOERR": (True, "the disk does not answer properly; check it and ask again"),
-    1021: (False, _FULL),
-    1044: (False, _DENIED),
-    1045: (False, _DENIED),
-    1049: (False, "there is no such database; make it on the server, or mend the address"),
-    1114: (False, _FULL),
-    1205: (True, _AGAIN),
-    1213: (True, _AGAIN),
-    2003: (True, _SILENT),
-    2006: (True, _SILENT),
-    2013: (True, _SILENT),
+    **MARIADB_CAUSES,
 }
 
 
@@ -58,7 +48,7 @@ class Database:
         create: make the tables when they are missing; otherwise that is a ``BackendError``.
         pooled: keep connections open between transactions; always so on MariaDB. Closing the last connection to a
             file costs SQLite more than most transactions. None is left open when the process forks.
-        any_revision: take tables of another version too, to bring them up to date.
+        any_revision: take tables of another version too, or none, to bring them up to date.
     """
 
     def __init__(self, url: sa.URL, *, create: bool, pooled: bool = True, any_revision: bool = False) -> None:
@@ -115,7 +105,9 @@ class Database:
         return self._engine.dialect.name == "sqlite"
 
     def _prepare(self, *, create: bool, any_revision: bool) -> None:
-        revision = self._stored_revision()
+        if any_revision:
+            return
+        revision = self.stored_revision()
         if revision is None and create:
             self._create_tables()
             return
@@ -124,7 +116,7 @@ class Database:
                 f"there are payload files, but no conditions database {self.address}; put back a copy of it",
                 transient=False,
             )
-        if revision != schema.REVISION and not any_revision:
+        if revision != schema.REVISION:
             raise BackendError(
                 f"the conditions database {self.address} has tables of version {revision}, this program knows version"
                 f" {schema.REVISION}; bring them up to date with `b2cal cdb upgrade`, or use the newer program",
@@ -141,7 +133,8 @@ class Database:
             return connection.scalar(sa.select(schema.version.c.version_num))
         return "0001" if found.has_table("about") and found.has_table("tag_names") else None
 
-    def _stored_revision(self) -> str | None:
+    def stored_revision(self) -> str | None:
+        """Which migration the tables are of; ``None`` when there are none, and none are made."""
         file = self._engine.url.database
         if self._is_sqlite and not (file and Path(file).exists()):
             return None  # looking must not leave an empty file behind
@@ -150,7 +143,7 @@ class Database:
 
     def _create_tables(self) -> None:
         with self.upgrade_lock() as connection:
-            if self._stored_revision() is not None:
+            if self.stored_revision() is not None:
                 return
             if self._is_sqlite:
                 connection.connection.cursor().execute("PRAGMA journal_mode=WAL").close()

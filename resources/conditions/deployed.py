@@ -1,5 +1,7 @@
 """The conditions database that an installation's settings name."""
 
+from collections.abc import Callable
+
 import sqlalchemy as sa
 
 from b2cal_core.errors import ConfigurationError
@@ -10,7 +12,13 @@ from resources.conditions.connections import Database
 from resources.conditions.embedded import EmbeddedConditionsDB, database_address
 from resources.conditions.publisher import Publisher
 from resources.conditions.safe_runs import NotedProcessed, RegistryProcessed
-from resources.deployment import ConditionsSettings, from_environment, read_deployment
+from resources.deployment import (
+    ConditionsSettings,
+    from_environment,
+    read_deployment,
+    registry_address,
+    storage_address,
+)
 from resources.home import Home
 from resources.runs.embedded import EmbeddedRunRegistry
 
@@ -28,27 +36,32 @@ def open_publisher(home: Home, conditions: ConditionsDB) -> Publisher:
     guarded = read_deployment(home).publishing
     sources: list[SafeRunSource] = [NotedProcessed(conditions)]
     if guarded.processed_formats:
-        registry = EmbeddedRunRegistry(home.registry_url)
+        registry = EmbeddedRunRegistry(registry_address(home))
         sources.append(RegistryProcessed(registry, guarded.processed_formats, targets=guarded.processed_targets))
     return Publisher(conditions, sources, four_eyes=guarded.four_eyes)
 
 
-def open_embedded(home: Home, *, user: str = "b2cal") -> EmbeddedConditionsDB:
-    """The embedded database; ``ConfigurationError`` when the installation uses another."""
+def open_embedded(
+    home: Home, *, user: str = "b2cal", on_step: Callable[[str], None] = lambda _step: None
+) -> EmbeddedConditionsDB:
+    """The embedded database, which tells its steps; ``ConfigurationError`` when the installation uses another."""
     settings = read_deployment(home).conditions
     if settings.kind != "embedded":
         raise ConfigurationError(
             f"this installation uses the conditions database {settings.server}; the command works on the embedded one"
             " only"
         )
-    return EmbeddedConditionsDB(home.conditions_dir, rights=Rights.everything(user), url=tables_of(home))
+    rights = Rights.everything(user)
+    return EmbeddedConditionsDB(home.conditions_dir, rights=rights, url=tables_of(home), on_step=on_step)
 
 
 def tables_of(home: Home) -> sa.URL:
     """Where the tables of an installation's conditions database are."""
-    settings = read_deployment(home).conditions
-    if settings.database:
-        return sa.make_url(from_environment(settings.database))
+    deployment = read_deployment(home)
+    settings = deployment.conditions
+    database = from_environment(settings.database) if settings.database else storage_address(deployment)
+    if database:
+        return sa.make_url(database)
     if settings.kind == "belle2":
         return sa.URL.create("sqlite", database=str(home.conditions_dir / "book.db"))
     return database_address(home.conditions_dir, None)

@@ -19,7 +19,19 @@ def upgrade(url: sa.URL) -> tuple[str, str]:
     Raises:
         BackendError: there are no tables, or they are of a version that this program does not know.
     """
+    upgraded = upgrade_if_made(url)
+    if upgraded is None:
+        raise BackendError(
+            f"there is no conditions database {url.render_as_string()}; put back a copy of it", transient=False
+        )
+    return upgraded
+
+
+def upgrade_if_made(url: sa.URL) -> tuple[str, str] | None:
+    """The same, but ``None`` when there are no tables; they are made, in the newest version, when first used."""
     database = Database(url, create=False, any_revision=True)
+    if database.stored_revision() is None:
+        return None
     with database.upgrade_lock() as connection, connection.begin():
         before = database.revision(connection)
         if before != schema.REVISION:

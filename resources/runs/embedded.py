@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Index,
     Integer,
     MetaData,
     String,
@@ -27,25 +28,28 @@ from b2cal_core.ports import RunRegistry
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.runs import RunRecord
 from resources.runs.records import record_from_json, record_to_json
-from resources.sql_database import SqlDatabase
+from resources.sql_database import TABLE_OPTIONS, SqlDatabase
 
 _CHUNK = 5000
 _METADATA = MetaData()
 _RUNS = Table(
-    "runs",
+    "reg_runs",
     _METADATA,
     Column("exp", Integer, primary_key=True, autoincrement=False),
     Column("run", Integer, primary_key=True, autoincrement=False),
     Column("change_number", BigInteger, nullable=False, unique=True),
     Column("digest", String(64), nullable=False),
     Column("document", Text(2**24 - 1), nullable=False),
+    Index("reg_runs_changes", "exp", "run", "change_number"),  # the last change of a range, without its documents
+    **TABLE_OPTIONS,
 )
 # One row, locked by whoever writes: change numbers become visible in the order they are given, so no cursor skips one.
 _LAST_CHANGE = Table(
-    "last_run_change",
+    "reg_last_change",
     _METADATA,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("change_number", BigInteger, nullable=False),
+    **TABLE_OPTIONS,
 )
 
 

@@ -7,11 +7,11 @@ from sqlalchemy import Column, Index, Integer, MetaData, RowMapping, String, Tab
 
 from b2cal_core.ports import SignOffLog
 from b2cal_core.verdicts import Decision, SignOff
-from resources.sql_database import SqlDatabase, utc_text
+from resources.sql_database import TABLE_OPTIONS, SqlDatabase, utc_text
 
 _METADATA = MetaData()
 _DECISIONS = Table(
-    "decisions",
+    "reg_decisions",
     _METADATA,
     Column("id", Integer, primary_key=True),
     Column("campaign", String(64), nullable=False),
@@ -22,8 +22,9 @@ _DECISIONS = Table(
     Column("reason", Text, nullable=False),
     Column("evidence", String(200), nullable=False),
     Column("decided_at", String(32), nullable=False),
-    Index("decisions_by_subject", "campaign", "bucket", "calibration"),
+    Index("reg_decisions_subject", "campaign", "bucket", "calibration"),
     sqlite_autoincrement=True,
+    **TABLE_OPTIONS,
 )
 _REFUSAL = "decisions are only ever appended; log a new one"
 _ACTIONS = {
@@ -34,8 +35,9 @@ _ACTIONS["mariadb"] = _ACTIONS["mysql"]
 
 
 def _triggers(dialect: str) -> tuple[str, ...]:
+    create, on = "CREATE TRIGGER IF NOT EXISTS", "ON reg_decisions"
     return tuple(
-        f"CREATE TRIGGER IF NOT EXISTS decisions_no_{verb.lower()} BEFORE {verb} ON decisions {_ACTIONS[dialect]}"
+        f"{create} reg_decisions_no_{verb.lower()} BEFORE {verb} {on} {_ACTIONS[dialect]}"
         for verb in ("UPDATE", "DELETE")
     )
 

@@ -15,7 +15,7 @@ class TestEmbeddedSignOffLog(SignOffLogContract):
         return EmbeddedSignOffLog(Home(tmp_path).registry_url)
 
 
-@pytest.mark.parametrize("statement", ["UPDATE decisions SET decision = 'rejected'", "DELETE FROM decisions"])
+@pytest.mark.parametrize("statement", ["UPDATE reg_decisions SET decision = 'rejected'", "DELETE FROM reg_decisions"])
 def test_the_database_itself_refuses_to_change_history(tmp_path: Path, statement: str) -> None:
     home = Home(tmp_path)
     log = EmbeddedSignOffLog(home.registry_url)

@@ -1,0 +1,1 @@
+"""One module per migration; a migration that was released is never changed."""
