@@ -54,8 +54,8 @@ _LAST_CHANGE = Table(
 
 
 def _first_number(_dialect: str) -> tuple[str, ...]:
-    absent = "WHERE NOT EXISTS (SELECT id FROM last_run_change)"
-    return (f"INSERT INTO last_run_change (id, change_number) SELECT 1, 0 FROM (SELECT 1 AS one) AS rows_ {absent}",)  # noqa: S608 (no value comes from outside)
+    absent = "WHERE NOT EXISTS (SELECT id FROM reg_last_change)"
+    return (f"INSERT INTO reg_last_change (id, change_number) SELECT 1, 0 FROM (SELECT 1 AS one) AS rows_ {absent}",)  # noqa: S608 (no value comes from outside)
 
 
 class EmbeddedRunRegistry(RunRegistry):
