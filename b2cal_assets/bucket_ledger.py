@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import dagster as dg
@@ -13,7 +14,7 @@ from b2cal_core.campaigns import Gate
 from b2cal_core.gates import CalibrationStanding, check_gate, check_order
 from b2cal_core.ports import SignOffLog
 from b2cal_core.settings import asset_name
-from b2cal_core.verdicts import SignOff, Verdict, standing
+from b2cal_core.verdicts import Decision, SignOff, Verdict, standing
 
 CONTENT, NAMES, VERDICT, EVIDENCE = "content", "payload names", "verdict", "evidence"
 """Metadata that later steps rely on."""
@@ -39,11 +40,21 @@ class BucketLedger:
         self, plan: CampaignPlan, bucket: Bucket, *, instance: dg.DagsterInstance, sign_offs: SignOffLog
     ) -> None:
         self._plan, self._bucket, self._instance, self._sign_offs = plan, bucket, instance, sign_offs
-        self._seen: dict[dg.AssetKey, Mapping[str, Any] | None] = {}
+        self._seen: dict[dg.AssetKey, dg.EventLogRecord | None] = {}
+
+    @property
+    def plan(self) -> CampaignPlan:
+        """The plan of the bucket's campaign."""
+        return self._plan
+
+    @property
+    def bucket(self) -> Bucket:
+        """The bucket that this is the ledger of."""
+        return self._bucket
 
     def payloads(self, calibration: str) -> PayloadRecord | None:
         """The payloads made last, or ``None``."""
-        found = self._metadata(calibration_key(self._plan.name, calibration, Part.payloads))
+        found = self.metadata(calibration_key(self._plan.name, calibration, Part.payloads))
         if found is None:
             return None
         return PayloadRecord(str(found[CONTENT].value), tuple(found[NAMES].value))
@@ -51,7 +62,7 @@ class BucketLedger:
     def verdict(self, calibration: str) -> Verdict | None:
         """The verdict over the payloads made last; one over earlier payloads does not count."""
         payloads = self.payloads(calibration)
-        found = self._metadata(calibration_key(self._plan.name, calibration, Part.validation))
+        found = self.metadata(calibration_key(self._plan.name, calibration, Part.validation))
         if payloads is None or found is None or found[EVIDENCE].value != payloads.content:
             return None
         return Verdict(found[VERDICT].value)
@@ -61,7 +72,11 @@ class BucketLedger:
         payloads = self.payloads(calibration)
         if payloads is None:
             return None
-        return standing(self._sign_offs.decisions(self._plan.name, self._bucket.key, calibration), payloads.content)
+        return standing(self.decisions(calibration), payloads.content)
+
+    def decisions(self, calibration: str) -> tuple[SignOff, ...]:
+        """All decisions over results of the calibration, in the order they were logged."""
+        return tuple(self._decisions.get(calibration, ()))
 
     def standing(self, calibration: str) -> CalibrationStanding:
         """How far the calibration is."""
@@ -85,7 +100,10 @@ class BucketLedger:
         """Why the bucket may not be published; ``buckets`` are all of the campaign."""
         published = self._instance.get_materialized_partitions(published_key(self._plan.name))
         shut = self._gate(self._plan.campaign.gates.publish, self._plan.calibrations)
-        return (*shut, *self._not_judged(self._plan.calibrations), *check_order(self._bucket, buckets, published))
+        return (*shut, *self._not_judged(self._plan.calibrations), *self._order(buckets, published))
+
+    def _order(self, buckets: Iterable[Bucket], published: Iterable[str]) -> tuple[str, ...]:
+        return check_order(self._bucket, buckets, published, campaign=self._plan.name)
 
     def reasons_against_reading_cdst(self) -> tuple[str, ...]:
         """Why calibrations of the cDST stage may not start; nothing when there are cDST files."""
@@ -138,7 +156,28 @@ class BucketLedger:
 
     def has(self, key: dg.AssetKey) -> bool:
         """Whether the asset was made for the bucket."""
-        return self._metadata(key) is not None
+        return self._record(key) is not None
+
+    def metadata(self, key: dg.AssetKey) -> Mapping[str, Any] | None:
+        """What was recorded with the asset when it was made last, or ``None``."""
+        record = self._record(key)
+        made = record.asset_materialization if record is not None else None
+        return None if made is None else made.metadata
+
+    def made_at(self, key: dg.AssetKey) -> float:
+        """When the asset was made last, in seconds since 1970; 0 when it never was."""
+        record = self._record(key)
+        return 0.0 if record is None else record.timestamp
+
+    def outdated(self, key: dg.AssetKey) -> tuple[str, ...]:
+        """Why an asset that was made should be made again; nothing when it is as it should be."""
+        if key.path[-1] not in {Part.collector_output, Part.payloads}:
+            return ()
+        calibration = self._plan.calibration_of(key)
+        signed = self.sign_off(calibration)
+        if signed is None or signed.decision is not Decision.rejected:
+            return ()
+        return (f"{calibration} was rejected by {signed.author} ({signed.reason})",)
 
     def _not_judged(self, calibrations: Sequence[str]) -> tuple[str, ...]:
         """Payloads that nobody and nothing has judged; the gate for the next calibration lets them through."""
@@ -153,13 +192,20 @@ class BucketLedger:
         standings = [self.standing(name) for name in calibrations]
         return check_gate(gate, standings, campaign=self._plan.name, bucket=self._bucket)
 
-    def _metadata(self, key: dg.AssetKey) -> Mapping[str, Any] | None:
+    def _record(self, key: dg.AssetKey) -> dg.EventLogRecord | None:
         wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[self._bucket.key])
         if key not in self._seen:
             records = self._instance.fetch_materializations(wanted, limit=1).records
-            materialisation = records[0].asset_materialization if records else None
-            self._seen[key] = None if materialisation is None else materialisation.metadata
+            self._seen[key] = records[0] if records else None
         return self._seen[key]
+
+    @cached_property
+    def _decisions(self) -> Mapping[str, Sequence[SignOff]]:
+        """Calibration to the decisions over it; one question for all of them."""
+        found: dict[str, list[SignOff]] = {}
+        for decision in self._sign_offs.decisions(self._plan.name, self._bucket.key):
+            found.setdefault(decision.calibration, []).append(decision)
+        return found
 
 
 def started_buckets(plan: CampaignPlan, instance: dg.DagsterInstance) -> set[str]:

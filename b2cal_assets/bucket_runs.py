@@ -128,7 +128,7 @@ class BucketRunner:
         result: dg.ExecuteInProcessResult,
     ) -> BucketOutcome:
         made = {event.asset_key for event in result.get_asset_materialization_events()}
-        failed = {str(event.step_key): _sentence(event) for event in result.all_events if event.is_step_failure}
+        failed = {str(event.step_key): why_failed(event) for event in result.all_events if event.is_step_failure}
         ledger, buckets = self._ledger(bucket), self._workshop.campaigns.buckets(self._plan.name)
         left = [key for key in wanted if key not in made and step_name(key) not in failed]
         ready = [key for key in left if all(ledger.is_made(needed) for needed in inputs_of(self._plan, key))]
@@ -182,7 +182,8 @@ def _text(key: dg.AssetKey) -> str:
     return key.to_user_string()
 
 
-def _sentence(event: dg.DagsterEvent) -> str:
+def why_failed(event: dg.DagsterEvent) -> str:
+    """The sentence of a step that failed."""
     data = event.step_failure_data
     described = data.user_failure_data.description if data.user_failure_data is not None else None
     error = data.error

@@ -59,17 +59,20 @@ def sign_off_command(place: str, short: str) -> str:
     return f'b2cal signoff accept|reject {place} {short} --reason "…"'
 
 
-def check_order(bucket: Bucket, buckets: Iterable[Bucket], published: Iterable[str]) -> tuple[str, ...]:
+def check_order(
+    bucket: Bucket, buckets: Iterable[Bucket], published: Iterable[str], *, campaign: str
+) -> tuple[str, ...]:
     """The reasons why a bucket may not be published before others: earlier buckets come first, since a tag only grows.
 
     Args:
         bucket: the one to be published.
         buckets: all buckets of the campaign.
         published: keys of those that are published.
+        campaign: whose buckets they are.
     """
-    done = set(published)
+    done, publish = set(published), f"publish it first: b2cal bucket run {campaign}"
     return tuple(
-        f"bucket {other.key} is earlier and not published yet; publish it first"
+        f"bucket {other.key} is earlier and not published yet; {publish} {other.key}"
         for other in sorted(buckets)
         if other.last < bucket.first and other.key not in done
     )

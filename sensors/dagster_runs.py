@@ -1,7 +1,12 @@
 """Questions about the Dagster runs of a bucket."""
 
-import dagster as dg
+from collections.abc import Iterable, Iterator
 
+import dagster as dg
+from dagster._core.execution.stats import StepEventStatus  # the type of a public answer
+
+from b2cal_assets.bucket_cells import Activity, StepFailure
+from b2cal_assets.bucket_runs import why_failed
 from b2cal_assets.campaign_assets import CAMPAIGN_TAG, bucket_job_name
 from b2cal_assets.campaign_plans import CampaignPlan
 
@@ -23,7 +28,24 @@ def _belongs(run: dg.DagsterRun, plan: CampaignPlan) -> bool:
     return any(key.path[0] == plan.name for key in run.asset_selection or ())
 
 
-def failed_steps(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[str]:
+def activity(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> Activity:
+    """What these Dagster runs do and did; the failures of one that ended well do not count."""
+    running: set[str] = set()
+    failed: dict[str, StepFailure] = {}
+    for run in runs:
+        if not run.is_finished:
+            stats = instance.get_run_step_stats(run.run_id)
+            running |= {step.step_key for step in stats if step.status is StepEventStatus.IN_PROGRESS}
+        elif run.status is not dg.DagsterRunStatus.SUCCESS:
+            for step, failure in _failures(instance, run):
+                if step not in failed or failed[step].when < failure.when:
+                    failed[step] = failure
+    return Activity(frozenset(running), failed)
+
+
+def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[tuple[str, StepFailure]]:
     """The steps that failed in a Dagster run, by their own fault."""
-    stats = instance.get_run_step_stats(run.run_id)
-    return {step.step_key for step in stats if step.status is not None and step.status.value == "FAILURE"}
+    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        event = entry.dagster_event
+        if event is not None:
+            yield str(event.step_key), StepFailure(why_failed(event), entry.timestamp)

@@ -1,111 +1,148 @@
 """When a gate opens: what waited behind it, in buckets that were worked before, is started, once.
 
-A step that failed by its own fault is left to people, and so is a bucket whose last run a person ended.
+A step that failed by its own fault is left to people, and so is a bucket whose last run a person ended. While nothing
+is at work on a bucket, its assets show why they are not made.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import dagster as dg
 
-from b2cal_assets.asset_keys import step_name
 from b2cal_assets.asset_specs import inputs_of
+from b2cal_assets.bucket_cells import Activity, cells_of
 from b2cal_assets.bucket_ledger import BucketLedger, finished_buckets, started_buckets
 from b2cal_assets.campaign_assets import AssetJob, bucket_job_name, run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.closed_gates import Shown, show_cells
 from b2cal_assets.workshop import Workshop
 from b2cal_core.buckets import Bucket
 from b2cal_core.errors import BackendError
-from sensors.dagster_runs import failed_steps, runs_of_bucket
+from sensors.dagster_runs import activity, runs_of_bucket
 
 SITUATION_TAG = "b2cal/situation"
 ATTEMPTS = 3
 """How often the same steps are started over the same payloads; after that people must look."""
 
 
+@dataclass(frozen=True, slots=True)
+class _OpenBucket:
+    """A bucket that was worked and is not finished."""
+
+    ledger: BucketLedger
+    buckets: Sequence[Bucket]
+    runs: Sequence[dg.DagsterRun]
+    activity: Activity
+
+    @property
+    def name(self) -> str:
+        """Campaign and bucket."""
+        return f"{self.ledger.plan.name}:{self.ledger.bucket.key}"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no Dagster run is at work on it, or waits to be."""
+        return all(run.is_finished for run in self.runs)
+
+
 def gates_sensor(plans: Sequence[CampaignPlan], jobs: Sequence[AssetJob], *, seconds: int = 30) -> dg.SensorDefinition:
-    """The sensor over all campaigns; ``seconds`` lie between its ticks."""
+    """The sensor over all campaigns; ``seconds`` lie between its ticks. Its cursor is what it has shown last."""
 
     @dg.sensor(
         name="gates",
         jobs=list(jobs),
         minimum_interval_seconds=seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Starts what waited for a sign-off or for an earlier bucket, and resumes what was killed.",
+        description="Starts what waited for a sign-off or for an earlier bucket, resumes what was killed, and shows "
+        "why the rest is not made.",
     )
     def gates(
         context: dg.SensorEvaluationContext, workshop: dg.ResourceParam[Workshop]
     ) -> dg.SensorResult | dg.SkipReason:
+        shown: dict[str, Shown] = json.loads(context.cursor or "{}")
         try:
-            requests = [r for plan in plans for r in _requests(plan, workshop, context.instance)]
+            found = [bucket for plan in plans for bucket in _open_buckets(plan, workshop, context.instance)]
+            requests = [request for bucket in found if bucket.is_idle for request in _request(bucket)]
+            now = {bucket.name: _show(bucket, shown, context.instance) for bucket in found}
         except BackendError as error:
             return dg.SkipReason(f"gates could not be looked at, which the next tick does again: {error}")
-        return dg.SensorResult(run_requests=requests, skip_reason=None if requests else "no gate has opened")
+        reason = None if requests else "no gate has opened"
+        return dg.SensorResult(run_requests=requests, skip_reason=reason, cursor=json.dumps(now))
 
     return gates
 
 
-def _requests(plan: CampaignPlan, workshop: Workshop, instance: dg.DagsterInstance) -> Iterator[dg.RunRequest]:
+def _open_buckets(plan: CampaignPlan, workshop: Workshop, instance: dg.DagsterInstance) -> Iterator[_OpenBucket]:
     begun, complete = started_buckets(plan, instance), finished_buckets(plan, instance)
-    for bucket in sorted(workshop.campaigns.buckets(plan.name)):
-        if bucket.key not in complete:
-            yield from _request(plan, bucket, workshop, instance=instance, begun=bucket.key in begun)
+    buckets = sorted(workshop.campaigns.buckets(plan.name))
+    for bucket in buckets:
+        if bucket.key in complete:
+            continue
+        runs = runs_of_bucket(instance, plan, bucket.key)
+        never_worked = bucket.key not in begun and not runs  # the business of the sensor that found its runs
+        if not never_worked:
+            ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs)
+            yield _OpenBucket(ledger, buckets, runs, activity(instance, runs))
 
 
-def _request(
-    plan: CampaignPlan, bucket: Bucket, workshop: Workshop, *, instance: dg.DagsterInstance, begun: bool
-) -> Iterator[dg.RunRequest]:
-    runs = runs_of_bucket(instance, plan, bucket.key)
-    never_worked = not begun and not runs  # which is the business of the sensor that found its runs
-    ended_by_a_person = bool(runs) and runs[0].status is dg.DagsterRunStatus.CANCELED
-    if never_worked or ended_by_a_person or not all(run.is_finished for run in runs):
+def _show(bucket: _OpenBucket, shown: Mapping[str, Shown], instance: dg.DagsterInstance) -> Shown:
+    before = shown.get(bucket.name, {})
+    if not bucket.is_idle:
+        return before
+    cells = cells_of(bucket.ledger, bucket.buckets, bucket.activity)
+    return show_cells(instance, bucket.ledger, cells, shown=before)
+
+
+def _request(bucket: _OpenBucket) -> Iterator[dg.RunRequest]:
+    ledger, plan = bucket.ledger, bucket.ledger.plan
+    ended_by_a_person = bool(bucket.runs) and bucket.runs[0].status is dg.DagsterRunStatus.CANCELED
+    if ended_by_a_person:
         return
-    ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs)
-    failed = {step for run in runs for step in failed_steps(instance, run)}
-    candidates = [key for key in ledger.missing() if step_name(key) not in failed]
-    opened = startable(plan, candidates, ledger=ledger, buckets=workshop.campaigns.buckets(plan.name))
+    candidates = [key for key in ledger.missing() if not bucket.activity.failure(ledger, key)]
+    opened = startable(candidates, ledger=ledger, buckets=bucket.buckets)
     if not opened:
         return
-    situation = _situation(plan, opened, ledger)
-    attempts = sum(run.tags.get(SITUATION_TAG) == situation for run in runs)
+    situation = _situation(opened, ledger)
+    attempts = sum(run.tags.get(SITUATION_TAG) == situation for run in bucket.runs)
     if attempts < ATTEMPTS:
         yield dg.RunRequest(
-            run_key=f"{plan.name}:{bucket.key}:{situation}:{attempts}",
+            run_key=f"{bucket.name}:{situation}:{attempts}",
             job_name=bucket_job_name(plan.name),
-            partition_key=bucket.key,
-            asset_selection=with_followers(plan, opened, candidates, ledger=ledger),
+            partition_key=ledger.bucket.key,
+            asset_selection=with_followers(opened, candidates, ledger=ledger),
             tags=run_tags(plan) | {SITUATION_TAG: situation},
         )
 
 
-def startable(
-    plan: CampaignPlan, missing: Sequence[dg.AssetKey], *, ledger: BucketLedger, buckets: Sequence[Bucket]
-) -> list[dg.AssetKey]:
+def startable(missing: Sequence[dg.AssetKey], *, ledger: BucketLedger, buckets: Sequence[Bucket]) -> list[dg.AssetKey]:
     """The missing assets whose inputs are made and whose gate is open."""
     return [
         key
         for key in missing
-        if all(ledger.is_made(needed) for needed in inputs_of(plan, key)) and not ledger.reasons_against(key, buckets)
+        if all(ledger.is_made(needed) for needed in inputs_of(ledger.plan, key))
+        and not ledger.reasons_against(key, buckets)
     ]
 
 
 def with_followers(
-    plan: CampaignPlan, opened: Sequence[dg.AssetKey], missing: Sequence[dg.AssetKey], *, ledger: BucketLedger
+    opened: Sequence[dg.AssetKey], missing: Sequence[dg.AssetKey], *, ledger: BucketLedger
 ) -> list[dg.AssetKey]:
     """What can be started, and what of the missing can follow in the same Dagster run, if its gate then lets it."""
     chosen = dict.fromkeys(opened)
     todo = [key for key in missing if key not in chosen]
     while True:
-        following = [k for k in todo if all(n in chosen or ledger.is_made(n) for n in inputs_of(plan, k))]
+        following = [k for k in todo if all(n in chosen or ledger.is_made(n) for n in inputs_of(ledger.plan, k))]
         if not following:
             return list(chosen)
         chosen |= dict.fromkeys(following)
         todo = [key for key in todo if key not in chosen]
 
 
-def _situation(plan: CampaignPlan, opened: Sequence[dg.AssetKey], ledger: BucketLedger) -> str:
+def _situation(opened: Sequence[dg.AssetKey], ledger: BucketLedger) -> str:
     """A hash of what may start now and over which payloads, so that one situation is not tried for ever."""
-    made = [(name, payloads.content) for name in plan.calibrations if (payloads := ledger.payloads(name)) is not None]
+    names = ledger.plan.calibrations
+    made = [(name, payloads.content) for name in names if (payloads := ledger.payloads(name)) is not None]
     content = [[key.to_user_string() for key in opened], made]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

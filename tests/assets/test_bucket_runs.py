@@ -183,9 +183,9 @@ def test_buckets_are_published_in_order(laboratory: MakeLaboratory) -> None:
     lab.book(BUCKET_1, BUCKET_2)
     runner = BucketRunner(lab.plan, lab.workshop(), instance=lab.instance)
     later = runner.work(BUCKET_2)
-    assert later.blocked == {
-        "prompt/published": (f"bucket {BUCKET_1.key} is earlier and not published yet; publish it first",)
-    }
+    assert list(later.blocked) == ["prompt/published"]
+    (reason,) = later.blocked["prompt/published"]
+    assert reason.startswith(f"bucket {BUCKET_1.key} is earlier and not published yet; publish it first: b2cal bucket")
     assert runner.work(BUCKET_1).blocked == {}
     assert runner.work(BUCKET_2).done == ("prompt/published",)
     assert len(lab.target_content()) == 10

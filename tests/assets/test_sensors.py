@@ -148,7 +148,7 @@ def test_a_sign_off_starts_what_waited_for_it_once(laboratory: MakeLaboratory) -
     assert tick(lab, gates_sensor).run_requests == []
 
 
-def accept(lab: Laboratory, calibration: str) -> None:
+def accept(lab: Laboratory, calibration: str, decision: Decision = Decision.accepted) -> None:
     wanted = dg.AssetRecordsFilter(
         asset_key=calibration_key("prompt", calibration, Part.payloads), asset_partitions=[BUCKET_1.key]
     )
@@ -156,7 +156,7 @@ def accept(lab: Laboratory, calibration: str) -> None:
     assert materialization is not None
     content = str(materialization.metadata["content"].value)
     now = datetime.now(UTC)
-    lab.sign_offs.record(SignOff("prompt", BUCKET_1.key, calibration, Decision.accepted, "ada", "fine", content, now))
+    lab.sign_offs.record(SignOff("prompt", BUCKET_1.key, calibration, decision, "ada", "fine", content, now))
 
 
 def test_publishing_an_earlier_bucket_starts_the_publishing_of_the_next(laboratory: MakeLaboratory) -> None:

@@ -99,6 +99,8 @@ def test_a_campaign_takes_runs_in_its_range() -> None:
     campaign = Campaign.from_mapping(MINIMAL | {"first_run": [12, 5], "last_run": [13, 2]})
     taken = [run for run in (ExpRun(12, 4), ExpRun(12, 5), ExpRun(13, 2), ExpRun(13, 3)) if campaign.takes(run)]
     assert taken == [ExpRun(12, 5), ExpRun(13, 2)]
+    assert campaign.iov == IoV(12, 5, 13, 2)
+    assert Campaign.from_mapping(MINIMAL).iov == IoV(0, 0, -1, -1)
 
 
 @pytest.mark.parametrize(
@@ -201,9 +203,10 @@ def test_a_gate_answers_with_who_must_do_what(gate: Gate, state: dict, says: str
 
 def test_buckets_are_published_in_order() -> None:
     others = [Bucket(ExpRun(11, 1), ExpRun(11, 9)), BUCKET, Bucket(ExpRun(13, 1), ExpRun(13, 2))]
-    (reason,) = check_order(BUCKET, others, [])
+    (reason,) = check_order(BUCKET, others, [], campaign="prompt")
     assert "e0011r00001-e0011r00009 is earlier" in reason
-    assert check_order(BUCKET, others, [others[0].key]) == ()
+    assert reason.endswith("b2cal bucket run prompt e0011r00001-e0011r00009")
+    assert check_order(BUCKET, others, [others[0].key], campaign="prompt") == ()
 
 
 def test_tags_leave_published_for_invalid_only_and_invalid_never() -> None:
