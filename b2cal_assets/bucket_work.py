@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import TypeAdapter, ValidationError
 
 from b2cal_assets.bucket_ledger import BucketLedger
-from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.campaign_plans import CDST, CampaignPlan
 from b2cal_assets.staging import input_tag, links_of
 from b2cal_assets.workshop import Workshop
 from b2cal_caf.atomic_files import write_atomically
@@ -88,6 +88,7 @@ class BucketWork:
             input_data=self._input_data(self.plan.settings(calibration)),
             expert_config=self.plan.expert_config(calibration),
             failure_policy=self.plan.campaign.failure_policy(calibration),
+            priority=self.plan.priority(calibration),
         )
 
     def validation_request(self, calibration: str, script: Path) -> ValidationRequest:
@@ -117,7 +118,8 @@ class BucketWork:
                 "look at the quality of its runs: b2cal runs list"
             )
         chain = self.chain(self.plan.raw_stage)
-        return CdstRequest(self._cdst_directory, chosen, chain, self.plan.campaign.failures)
+        urgency = self.plan.priority(CDST)
+        return CdstRequest(self._cdst_directory, chosen, chain, self.plan.campaign.failures, priority=urgency)
 
     def registered_cdst(self) -> tuple[RunRecord, ...]:
         """The bucket's runs with the cDST files that the registry has of them."""

@@ -13,10 +13,15 @@ from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, published_k
 from b2cal_core.buckets import Bucket
 from b2cal_core.campaigns import Campaign
 from b2cal_core.errors import CatalogueError
+from b2cal_core.graphs import weight_behind
 from b2cal_core.ports import CampaignStore
 from b2cal_core.settings import CalibrationSettings, Catalogue
 
 _SCRIPT, _VALIDATION = "caf_", "val_"
+CDST = "cdst"
+"""The step that makes cDST files, where steps go by the names of their calibrations."""
+PRIORITY = 100
+"""What one more of a campaign's priority is worth, in jobs' priorities: more steps than ever follow each other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +98,19 @@ class CampaignPlan:
         for name in self.settings(calibration).depends_on:
             found |= dict.fromkeys([name] if name in self.calibrations else self.nearest(name))
         return tuple(found)
+
+    def priority(self, step: str) -> int:
+        """That of the jobs of a calibration, or of ``cdst``: the campaign's, in hundreds, and the steps behind it."""
+        return PRIORITY * self.campaign.priority + self._behind[step]
+
+    @cached_property
+    def _behind(self) -> dict[str, int]:
+        """Calibration, or ``cdst``, to how many steps follow it on the longest way to the end of the bucket."""
+        needs = {
+            name: [*self.nearest(name), *([CDST] if name in self.cdst_stage else [])] for name in self.calibrations
+        }
+        needs[CDST] = list(self.raw_stage)
+        return weight_behind(needs, dict.fromkeys(needs, 1))
 
     def visible(self, calibration: str) -> tuple[str, ...]:
         """The calibrations whose new payloads this one sees: those upstream, and those behind its cDST files."""

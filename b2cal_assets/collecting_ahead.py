@@ -4,22 +4,19 @@ A job of its own per campaign, asked for by the sensor of new runs. It makes no 
 output in the cache, which the bucket's own step finds there.
 """
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 
 import dagster as dg
 
 from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_assets import run_tags
-from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.campaign_plans import PRIORITY, CampaignPlan
 from b2cal_assets.observers import LoggingObserver
 from b2cal_assets.step_errors import failing_in_words
 from b2cal_assets.workshop import Workshop
-from b2cal_core.buckets import Bucket
+from b2cal_core.buckets import Bucket, after_last
 from b2cal_core.errors import DataError
 from b2cal_core.ports import CafRequest, CampaignStore, RunRegistry
-from b2cal_core.ranges import IoV
 from b2cal_core.runs import RunRecord
 from b2cal_core.settings import asset_name
 
@@ -54,15 +51,8 @@ def ahead_job(plan: CampaignPlan, executor: dg.ExecutorDefinition, workshop: obj
 
 def waiting_runs(plan: CampaignPlan, campaigns: CampaignStore, registry: RunRegistry) -> tuple[RunRecord, ...]:
     """The campaign's runs that are in no bucket yet and come after the last one."""
-    last = max((bucket.last for bucket in campaigns.buckets(plan.name)), default=None)
-    records = registry.runs(None if last is None else IoV.since(last))
-    return tuple(r for r in records if plan.campaign.takes(r.run) and (last is None or r.run > last))
-
-
-def state_of(records: Sequence[RunRecord]) -> str:
-    """A hash of runs and their files; another whenever there is something new to be collected."""
-    files = "\n".join(f"{record.run} {file.path} {file.checksum}" for record in records for file in record.files)
-    return hashlib.sha256(files.encode()).hexdigest()[:16]
+    ahead = after_last(campaigns.buckets(plan.name), plan.campaign.iov)
+    return () if ahead is None else registry.runs(ahead)
 
 
 def _collecting(plan: CampaignPlan, calibration: str) -> dg.OpDefinition:
@@ -77,7 +67,8 @@ def _collecting(plan: CampaignPlan, calibration: str) -> dg.OpDefinition:
         directory = workshop.places.request(plan.name, DIRECTORY, calibration=calibration)
         with failing_in_words(f"{calibration}, open bucket of {plan.name}"):
             try:
-                request = replace(work.caf_request(calibration), directory=directory)
+                asked = work.caf_request(calibration)
+                request = replace(asked, directory=directory, priority=asked.priority - PRIORITY)
             except DataError as error:  # its filters pass no file yet; the bucket's own step judges that
                 context.log.info(str(error))
                 return

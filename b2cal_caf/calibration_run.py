@@ -45,6 +45,12 @@ class Surroundings:
     book: JobBook
     policy: FailurePolicy
     observer: CafObserver
+    priority: int = 0
+
+
+def passes(calibration: Calibration) -> int:
+    """How many it should be expected to need: one, unless its expert says how many more it may take."""
+    return 1 + (calibration.max_iterations or 0)
 
 
 @dataclass(slots=True)
@@ -53,12 +59,14 @@ class CalibrationRun:
 
     Attributes:
         upstream: names of all it depends on, directly or not, dependencies first.
+        behind: passes of other calibrations on the longest way from its end to the end of all.
         error: one sentence when it failed or was skipped.
     """
 
     calibration: Calibration
     upstream: Sequence[str]
     around: Surroundings
+    behind: int = 0
     state: State = State.init
     iteration: int = 0
     error: str = ""
@@ -94,6 +102,11 @@ class CalibrationRun:
     def child(self) -> Child | None:
         """Its running algorithm."""
         return self.algorithms.child if self.algorithms is not None else None
+
+    @property
+    def _priority(self) -> int:
+        """That of its jobs: the longer what can only follow this pass, the sooner it should be over."""
+        return self.around.priority + max(0, passes(self.calibration) - 1 - self.iteration) + self.behind
 
     def restore(self, row: CalibrationRow | None) -> None:
         """Go back to the checkpoint of a former process, and remove what was written after it."""
@@ -166,6 +179,7 @@ class CalibrationRun:
             cache=self.around.cache,
             book=self.around.book,
             policy=self.around.policy,
+            priority=self._priority,
             afresh=self._afresh,
             log=self.around.observer.log,
         )

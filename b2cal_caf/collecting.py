@@ -48,6 +48,7 @@ class CollectorStep:
         place: calibration and iteration.
         plans: collection to its plan.
         kept: the collections whose plan, and hence output, is from an earlier process.
+        priority: that of the jobs at the batch system.
         afresh: what was tried by earlier processes does not count, because a person asks again.
         log: takes lines for people.
     """
@@ -60,6 +61,7 @@ class CollectorStep:
     cache: CollectorCache
     book: JobBook
     policy: FailurePolicy = field(default_factory=FailurePolicy)
+    priority: int = 0
     afresh: bool = False
     log: Callable[[str], None] = lambda _line: None
     jobs: list[SubJob] = field(default_factory=list)
@@ -89,6 +91,7 @@ class CollectorStep:
             else:
                 self._to(job, Stage.waiting)
         self._reattach()
+        self._waiting = deque(sorted(self._waiting, key=lambda job: -job.events))  # the longest must not begin last
         self._keep()
         self._write()
         self._submit()
@@ -272,7 +275,7 @@ class CollectorStep:
             self._to(job, Stage.submitted)
         self._write()
         try:
-            ids = self.batch.submit([job.spec() for job in together])
+            ids = self.batch.submit([replace(job.spec(), priority=self.priority) for job in together])
         except BackendError as error:
             self._put_back(together, error)
             return

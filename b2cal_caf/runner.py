@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from b2cal_caf.atomic_files import copy_directory, read_json, write_json
-from b2cal_caf.calibration_run import CalibrationRun, Surroundings
+from b2cal_caf.calibration_run import CalibrationRun, Surroundings, passes
 from b2cal_caf.checkpoints import CheckpointStore
 from b2cal_caf.collecting import withdraw
 from b2cal_caf.collector_cache import CollectorCache
@@ -28,7 +28,7 @@ from b2cal_caf.request_files import write_request
 from b2cal_caf.requests import LoadedRequest, load_request, request_identity
 from b2cal_caf.results import collected_summary, read_result, write_result
 from b2cal_core.errors import BackendError
-from b2cal_core.graphs import transitive
+from b2cal_core.graphs import transitive, weight_behind
 from b2cal_core.jobs import JobState, JobStatus
 from b2cal_core.ports import BatchBackend, CafObserver, CafRequest, CafResult, CollectedSummary
 
@@ -118,6 +118,7 @@ class Runner:
             book=JobBook(layout.state_db),
             policy=request.failure_policy,
             observer=observer,
+            priority=request.priority,
         )
         return loaded, around
 
@@ -200,11 +201,12 @@ def _calibration_runs(loaded: LoadedRequest, around: Surroundings) -> dict[str, 
     """The calibrations in dependency order, each where its checkpoint left it."""
     needs = {c.name: [other.name for other in c.dependencies] for c in loaded.calibrations}
     rows = {row.name: row for row in around.store.rows()}
+    behind = weight_behind(needs, {c.name: passes(c) for c in loaded.calibrations})
     runs: dict[str, CalibrationRun] = {}
     for calibration in loaded.calibrations:
         wanted = transitive(calibration.name, needs)
         upstream = [name for name in needs if name in wanted]
-        run = CalibrationRun(calibration, upstream, around)
+        run = CalibrationRun(calibration, upstream, around, behind[calibration.name])
         run.restore(rows.get(calibration.name))
         runs[calibration.name] = run
     return runs

@@ -58,6 +58,11 @@ class SubJob:
         return sha256(content.encode()).hexdigest()[:32]
 
     @property
+    def events(self) -> int:
+        """In its input files."""
+        return sum(file.events for file in self.planned.files)
+
+    @property
     def is_empty(self) -> bool:
         """Whether all of its files were left out."""
         return not self.planned.files

@@ -94,7 +94,7 @@ class Campaign(BaseModel):
     )
     gates: Gates = Gates()
     site: Site = Site()
-    priority: int = 0
+    priority: int = Field(default=0, ge=-1000, le=1000, description="the work of the highest goes first")
     owner: str = ""
 
     @field_validator("base_tags")

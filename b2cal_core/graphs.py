@@ -53,3 +53,18 @@ def transitive(name: str, needs: Mapping[str, Sequence[str]]) -> frozenset[str]:
             found.add(needed)
             todo.extend(needs.get(needed, ()))
     return frozenset(found - {name})
+
+
+def weight_behind(needs: Mapping[str, Sequence[str]], weights: Mapping[str, int]) -> dict[str, int]:
+    """Name to the weight of the heaviest way from it to one that nothing needs, its own left out.
+
+    Args:
+        needs: as in ``topological_order``, of which it has the errors.
+        weights: of each key of ``needs``; not negative.
+    """
+    behind = dict.fromkeys(needs, 0)
+    for name in reversed(topological_order(needs)):
+        for needed in needs[name]:
+            if needed in behind:
+                behind[needed] = max(behind[needed], behind[name] + weights[name])
+    return behind

@@ -80,6 +80,7 @@ class JobSpec:
         seconds: wall time; a job that takes longer is ended, with ``Cause.time``. ``None`` leaves it to the site.
         avoid: machines, as ``JobState.host`` names them, on which it is not to run.
         collection: what the batch system shows people as the name of this job and of those submitted with it.
+        priority: of all our jobs that wait for a place the highest goes first; of two alike, the one submitted first.
     """
 
     key: str
@@ -92,6 +93,7 @@ class JobSpec:
     seconds: int | None = None
     avoid: tuple[str, ...] = ()
     collection: str = "b2cal"
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,8 @@ class CafRequest:
         requested_iov: the bucket, closed at both ends.
         input_data: input name to (file, run) pairs; a directory stands for every ``*.root`` in it.
         failure_policy: what is done about sub-jobs that fail; it does not change what the request is.
+        priority: that of its jobs at the batch system; it does not change what the request is either. Within the
+            request, a job gets one more for each pass of a calibration that can only follow it.
     """
 
     directory: Path
@@ -117,6 +119,7 @@ class CafRequest:
     expert_config: Mapping[str, Any] = field(default_factory=dict)
     backend_args: Mapping[str, Any] = field(default_factory=dict)
     failure_policy: FailurePolicy = field(default_factory=FailurePolicy)
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,7 @@ class CdstRequest:
     runs: tuple[RunRecord, ...]
     database_chain: tuple[str, ...]
     failure_policy: FailurePolicy = field(default_factory=FailurePolicy)
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

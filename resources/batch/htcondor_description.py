@@ -21,7 +21,7 @@ _HELD_MEMORY = "(ResidentSetSize ?: 0) / 1024"
 _OURS = frozenset(
     {
         *("universe", "executable", "arguments", "initialdir", "output", "error", "log", "environment", "max_retries"),
-        *("request_memory", "request_cpus", "allowed_execute_duration"),
+        *("request_memory", "request_cpus", "allowed_execute_duration", "priority"),
         *("periodic_hold", "periodic_hold_reason", "periodic_hold_subcode", "my.b2calkey", "+b2calkey"),
     }
 )
@@ -77,6 +77,7 @@ def describe(
         "environment": _environment(),
         "request_memory": "$(b2cal_memory)",
         "request_cpus": "$(b2cal_cpus)",
+        "priority": "$(b2cal_priority)",
         "periodic_hold": f"{_HELD_MEMORY} > RequestMemory",
         "periodic_hold_reason": _memory_reason(),
         "periodic_hold_subcode": str(MEMORY_SUBCODE),
@@ -106,6 +107,7 @@ def _item(spec: JobSpec) -> dict[str, str]:
         "b2cal_collection": spec.collection,
         "b2cal_memory": str(spec.memory),
         "b2cal_cpus": str(spec.cpus),
+        "b2cal_priority": str(spec.priority),
         "b2cal_seconds": str(_NEVER_MIND if spec.seconds is None else spec.seconds),
         "b2cal_avoid": ",".join(spec.avoid),
     }

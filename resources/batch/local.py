@@ -14,9 +14,10 @@ import socket
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from heapq import heapify, heappop, heappush
+from itertools import count
 from pathlib import Path
 
 from b2cal_core.errors import ConfigurationError
@@ -66,7 +67,8 @@ class LocalBatch(BatchBackend):
             raise ConfigurationError(f"max_processes must be at least 1, got {self.max_processes}")
         self._lock = threading.RLock()
         self._jobs: dict[str, _Job] = {}
-        self._queue: deque[str] = deque()
+        self._queue: list[tuple[int, int, str]] = []
+        self._numbers = count()
         self._running: dict[str, _Job] = {}
         self._idle: list[Worker] = []
         self._watched = 0.0
@@ -105,7 +107,8 @@ class LocalBatch(BatchBackend):
         with self._lock:
             doomed = {job_id: self._jobs[job_id] for job_id in ids if job_id in self._jobs}
             queued = {job_id for job_id, job in doomed.items() if job.state.status is JobStatus.submitted}
-            self._queue = deque(job_id for job_id in self._queue if job_id not in queued)
+            self._queue = [entry for entry in self._queue if entry[2] not in queued]
+            heapify(self._queue)
             for job_id in queued:
                 reason = "cancelled before it started"
                 doomed[job_id].state = JobState(JobStatus.failed, reason=reason, cause=Cause.cancelled)
@@ -151,17 +154,17 @@ class LocalBatch(BatchBackend):
     def _enqueue(self, job_id: str, spec: JobSpec) -> None:
         write_record(spec, backend="local", submitter=os.getpid(), submitter_started=_started(os.getpid()))
         self._jobs[job_id] = _Job(spec)
-        self._queue.append(job_id)
+        heappush(self._queue, (-spec.priority, next(self._numbers), job_id))
 
     def _advance(self) -> None:
-        """Collect what ended and start what waits, in order; workers stay as long as there is work."""
+        """Collect what ended and start what waits, the most urgent first; workers stay as long as there is work."""
         for job_id, job in list(self._running.items()):
             code = job.worker.poll() if job.worker is not None else None
             if code is not None:
                 self._end(job_id, code)
         self._watch()
-        while self._queue and self._has_room_for(self._jobs[self._queue[0]].spec):
-            self._start(self._queue.popleft())
+        while self._queue and self._has_room_for(self._jobs[self._queue[0][2]].spec):
+            self._start(heappop(self._queue)[2])
         if not self._running:
             while self._idle:
                 self._idle.pop().retire()

@@ -27,6 +27,8 @@ _NOTED = (
     ("DUE TO PREEMPTION", (Cause.node, "another job took its place")),
 )
 """What Slurm writes into the output of a job that it ends, and what that means."""
+_URGENT = 100
+"""Priority from which on jobs are not put behind others: users of Slurm can lower theirs only, and little is enough."""
 _GRACE_SECONDS = 30
 _MINUTE = 60
 
@@ -99,11 +101,11 @@ def home_of(specs: Sequence[JobSpec], submission: str) -> Path:
 
 
 def arrays(specs: Iterable[JobSpec], largest: int) -> Iterator[list[JobSpec]]:
-    """The jobs in arrays of at most ``largest`` whose elements ask for the same; in their order."""
+    """The jobs in arrays of at most ``largest`` whose elements ask for the same; the most urgent first, in order."""
 
     def wants(spec: JobSpec) -> tuple[object, ...]:
         seconds = -1 if spec.seconds is None else spec.seconds
-        return spec.collection, spec.memory, spec.cpus, seconds, sorted(spec.avoid)
+        return -spec.priority, spec.collection, spec.memory, spec.cpus, seconds, sorted(spec.avoid)
 
     for _, alike in groupby(sorted(specs, key=wants), key=wants):
         together = list(alike)
@@ -133,6 +135,7 @@ def write_array(specs: Sequence[JobSpec], submission: str, python: str) -> Path:
 def wishes(spec: JobSpec) -> list[str]:
     """What a job asks for, as options of ``sbatch``."""
     options = [f"--job-name={spec.collection}", f"--mem={spec.memory}M", f"--cpus-per-task={spec.cpus}", "--nodes=1"]
+    options.append(f"--nice={max(0, _URGENT - spec.priority)}")
     if spec.seconds is not None:  # Slurm counts whole minutes; the script itself is exact
         options.append(f"--time={spec.seconds // _MINUTE + 2}")
     return options

@@ -71,6 +71,7 @@ class EmbeddedCdst(CdstProducer):
                 batch=self._batch,
                 module=self._module,
                 policy=request.failure_policy,
+                priority=request.priority,
                 observer=observer,
                 record=_record,
                 cached=len(tasks) - len(missing),

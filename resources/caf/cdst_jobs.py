@@ -64,7 +64,7 @@ class CdstTask:
         """Whether the output is there as a whole."""
         return self.output.exists() and root_damage(self.output) is None
 
-    def spec(self, module: str) -> JobSpec:
+    def spec(self, module: str, priority: int) -> JobSpec:
         """What is handed to the batch system; another job for each attempt."""
         content = f"{self.key} {self.directory} {self.attempt}"
         return JobSpec(
@@ -76,6 +76,7 @@ class CdstTask:
             seconds=self.trial.seconds,
             avoid=self.trial.avoid,
             collection=WHO,
+            priority=priority,
         )
 
 
@@ -93,6 +94,7 @@ class CdstJobs:
     batch: BatchBackend
     module: str
     policy: FailurePolicy
+    priority: int
     observer: CafObserver
     record: Callable[[CdstTask], None]
     cached: int
@@ -131,7 +133,7 @@ class CdstJobs:
         now = time.monotonic()
         ready = [task for task in self._waiting if task.not_before <= now]
         if ready:
-            ids = self.batch.submit([task.spec(self.module) for task in ready])
+            ids = self.batch.submit([task.spec(self.module, self.priority) for task in ready])
             self._flying.update(zip(ids, ready, strict=True))
             self._waiting = [task for task in self._waiting if task.not_before > now]
 

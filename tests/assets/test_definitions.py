@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -48,6 +49,17 @@ def test_the_catalogue_of_27_scripts_is_one_graph(tmp_path: Path) -> None:
     dg.Definitions.validate_loadable(definitions)
     keys = definitions.resolve_all_asset_keys()
     assert len(keys) == 27 * len(Part) + 2 + 2
+
+
+def test_a_calibration_is_the_more_urgent_the_more_steps_follow_it(tmp_path: Path) -> None:
+    plan = prompt_plan(tmp_path)
+    last = [name for name in plan.calibrations if plan.priority(name) == 0]
+    assert {plan.catalogue[name].stage for name in last} == {"cdst"}
+    for name in plan.calibrations:
+        assert all(plan.priority(needed) > plan.priority(name) for needed in plan.upstream(name))
+    assert min(map(plan.priority, plan.raw_stage)) > plan.priority("cdst") > max(map(plan.priority, plan.cdst_stage))
+    higher = replace(plan, campaign=plan.campaign.model_copy(update={"priority": 2}))
+    assert all(higher.priority(name) == 200 + plan.priority(name) for name in plan.calibrations)
 
 
 def test_every_asset_of_a_campaign_has_group_owner_description_and_kind(laboratory: MakeLaboratory) -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -226,7 +227,49 @@ class Reluctant(LocalBatch):
         return super().submit(specs)
 
 
+class Overheard(LocalBatch):
+    """Remembers what it was asked for, in the order in which it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.specs: list[JobSpec] = []
+
+    def submit(self, specs: Sequence[JobSpec]) -> tuple[str, ...]:
+        self.specs += specs
+        return super().submit(specs)
+
+
 class TestBatchSystem:
+    def test_jobs_are_the_more_urgent_the_more_passes_can_only_follow_them(self, bench: Workbench) -> None:
+        batch = Overheard()
+        calibrations = [
+            {"name": "first"},
+            {"name": "turns", "depends_on": ["first"], "max_iterations": 1, "does": "iterate"},
+            {"name": "last", "depends_on": ["turns"]},
+            {"name": "aside"},
+        ]
+        for number, options in enumerate(calibrations, start=1):
+            options["collector"] = {"scale": float(number)}  # else one would find in the cache what another collected
+        collector = {"class": "CounterWithMean"}
+        caf = EmbeddedCaf(batch, None, bench.place / "cache")
+        asked = bench.request(bench.files(RUNS[:1]), calibrations=calibrations, collector=collector)
+        assert caf.run(replace(asked, priority=500), Notebook()).ok
+        found = {(spec.collection, spec.priority) for spec in batch.specs}
+        assert {(name.replace("_default_Iteration_", " "), priority) for name, priority in found} == {
+            ("first 0", 503),
+            ("turns 0", 502),
+            ("turns 1", 501),
+            ("last 0", 500),
+            ("aside 0", 500),
+        }
+
+    def test_of_one_collection_the_largest_sub_job_is_submitted_first(self, bench: Workbench) -> None:
+        batch = Overheard()
+        caf = EmbeddedCaf(batch, None, bench.place / "cache")
+        runs = [(7, 1, 20), (7, 2, 50), (7, 3, 5)]
+        assert caf.run(bench.request(bench.files(runs), max_files_per_job=1), Notebook()).ok
+        assert [spec.directory.name for spec in batch.specs] == ["1", "0", "2"]
+
     def test_one_that_takes_no_jobs_is_asked_again_and_people_are_told(self, bench: Workbench) -> None:
         policy = FailurePolicy(causes={Cause.batch: CausePolicy(attempts=3, pause=0.05)})
         heard = Notebook()

@@ -77,7 +77,12 @@ class TestHTCondorBatch(BatchContract):
         backend = self.make(tmp_path)
         specs = [
             replace(
-                spec, collection="hadron events", memory=300 + place, avoid=("far.away",) * place, seconds=60 + place
+                spec,
+                collection="hadron events",
+                memory=300 + place,
+                avoid=("far.away",) * place,
+                seconds=60 + place,
+                priority=place - 1,
             )
             for place, spec in enumerate(self.waiting(tmp_path, 3))
         ]
@@ -90,10 +95,19 @@ class TestHTCondorBatch(BatchContract):
             "JobBatchName",
             "RequestMemory",
             "AllowedExecuteDuration",
+            "JobPrio",
         )
         cluster = number_of(ids[0]).partition(".")[0]
         assert self.queued(ids, *wanted) == [
-            [cluster, str(place), f'"{spec.key}"', *['"hadron events"'] * 2, str(300 + place), str(60 + place)]
+            [
+                cluster,
+                str(place),
+                f'"{spec.key}"',
+                *['"hadron events"'] * 2,
+                str(300 + place),
+                str(60 + place),
+                str(place - 1),
+            ]
             for place, spec in enumerate(specs)
         ]
         assert self.queued(ids, "B2calAvoid", "Iwd") == [

@@ -42,6 +42,20 @@ class TestLocalBatch(BatchContract):
         (tmp_path / "go").touch()
         assert {state.status for state in self.ended(backend, ids)} == {JobStatus.completed}
 
+    def test_the_most_urgent_of_those_that_wait_is_taken_first_and_the_earlier_of_two_alike(
+        self, tmp_path: Path
+    ) -> None:
+        backend = LocalBatch(1)
+        first = self.spec(tmp_path, wait_for=str(tmp_path / "go"))
+        others = [replace(self.spec(tmp_path), priority=priority) for priority in (0, 2, -1, 2, 5)]
+        ids = backend.submit([first, *others])
+        backend.cancel([ids[5]])
+        (tmp_path / "go").touch()
+        self.ended(backend, ids)
+        began = sorted(others[:4], key=lambda spec: (spec.directory / "exit_code").stat().st_mtime_ns)
+        assert [spec.priority for spec in began] == [2, 2, 0, -1]
+        assert began[0] is others[1]
+
     def test_jobs_die_with_the_process_and_are_then_lost_and_may_be_run_again(self, tmp_path: Path) -> None:
         waiting = self.spec(tmp_path, wait_for=str(tmp_path / "go"))
         command = [sys.executable, "-c", PARENT, str(tmp_path / "modules"), str(waiting.directory), waiting.args[0]]

@@ -89,6 +89,16 @@ class TestSlurmBatch(BatchContract):
         until(lambda: not any(map(is_leaving, self.pids(tmp_path))))
         super().assert_gone(tmp_path)
 
+    def test_less_urgent_jobs_are_nicer_to_others(self, tmp_path: Path) -> None:
+        backend = self.make(tmp_path)
+        specs = [replace(self.waiting(tmp_path), priority=priority) for priority in (-100, 7, 250)]
+        ids = backend.submit(specs)
+        arrays_ = [self.in_slurm(job_id).split("_")[0] for job_id in ids]
+        said = [self.cluster.run("squeue", "--noheader", "--jobs", array, "--format", "%y") for array in arrays_]
+        assert [int(nice) for nice in said] == [200, 93, 0]
+        self.let_go(tmp_path)
+        assert {state.status for state in self.ended(backend, ids)} == {JobStatus.completed}
+
     def test_jobs_that_ask_for_the_same_are_one_array(self, tmp_path: Path) -> None:
         backend = self.make(tmp_path)
         specs = [self.waiting(tmp_path) for _ in range(3)]
@@ -327,6 +337,11 @@ def test_slurm_that_is_not_installed_is_said(tmp_path: Path, monkeypatch: pytest
     job_id = f"1_0|k|{spec.directory}"
     state = backend.poll([job_id])[job_id]
     assert (state.status, state.cause) == (JobStatus.unknown, Cause.batch)
+
+
+def test_the_most_urgent_make_an_array_of_their_own_which_comes_first(tmp_path: Path) -> None:
+    specs = [JobSpec(str(n), tmp_path / str(n), "json", priority=n % 3) for n in range(5)]
+    assert [[spec.key for spec in array] for array in arrays(specs, 9)] == [["2"], ["1", "4"], ["0", "3"]]
 
 
 def test_elements_are_named_by_ranges() -> None:

@@ -203,7 +203,8 @@ def get_calibrations(input_data, **kwargs):
     fields = {key: value for key, value in config["collector"].items() if key != "class"}
     made = {}
     for options in config["calibrations"]:
-        collection = Collection(collector(**fields), files, config["max_files_per_job"], config["max_jobs"])
+        own = fields | options.get("collector", {})
+        collection = Collection(collector(**own), files, config["max_files_per_job"], config["max_jobs"])
         case = config["vector"]
         algorithm = Mean(options) if case is None else Vector(case)
         strategy = strategy_of(options.get("strategy", "SingleIOV"), options if case is None else case)
