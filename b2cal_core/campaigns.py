@@ -12,11 +12,13 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from b2cal_core.buckets import Bucket, BucketPolicy
+from b2cal_core.deputies import Deciders, Deputy
 from b2cal_core.errors import CatalogueError, ConfigurationError, reasons_of
 from b2cal_core.failure_policies import FailurePolicy
 from b2cal_core.payloads import check_tag_name
 from b2cal_core.publishing import UpdateMode
 from b2cal_core.ranges import ExpRun
+from b2cal_core.reminders import Reminders
 from b2cal_core.settings import Catalogue
 from b2cal_core.verdicts import SignOffRule, Threshold
 
@@ -38,8 +40,15 @@ class Gate(StrEnum):
     sign_off = "sign_off"
 
 
+class RedoPolicy(StrEnum):
+    """Whether something is made again without a person who starts it."""
+
+    ask = "ask"
+    always = "always"
+
+
 class Gates(BaseModel):
-    """Which gate each kind of step waits for."""
+    """Which gate each kind of step waits for, who opens it, and what is done when a result is rejected or changes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,6 +56,14 @@ class Gates(BaseModel):
     cdst: Gate = Gate.sign_off
     publish: Gate = Gate.sign_off
     auto_sign_off: SignOffRule = SignOffRule.all_pass
+    experts_only: bool = Field(default=False, description="only experts, their deputies and managers decide")
+    deputies: tuple[Deputy, ...] = ()
+    reminders: Reminders = Reminders()
+    redo: RedoPolicy = Field(default=RedoPolicy.ask, description="of what was rejected with what to do otherwise")
+    redo_downstream: RedoPolicy = Field(
+        default=RedoPolicy.ask, description="of what was made from payloads that were made anew since"
+    )
+    redo_limit: int = Field(default=3, ge=0, description="redos of one calibration in one bucket by policy alone")
 
 
 class Site(BaseModel):
@@ -96,6 +113,7 @@ class Campaign(BaseModel):
     site: Site = Site()
     priority: int = Field(default=0, ge=-1000, le=1000, description="the work of the highest goes first")
     owner: str = ""
+    managers: tuple[str, ...] = Field(default=(), description="who decides over any calibration, beside the owner")
 
     @field_validator("base_tags")
     @classmethod
@@ -182,6 +200,11 @@ class Campaign(BaseModel):
         """What is done about sub-jobs of a calibration that fail."""
         own = self.failures_of.get(calibration)
         return self.failures if own is None else self.failures.overridden(own)
+
+    def deciders(self, expert: str) -> Deciders:
+        """Who may decide over a calibration of this expert."""
+        managers = tuple(dict.fromkeys(filter(None, (self.owner, *self.managers))))
+        return Deciders(expert, managers, self.gates.deputies)
 
     def takes(self, run: ExpRun) -> bool:
         """Whether the run lies in the campaign's range, ends included."""

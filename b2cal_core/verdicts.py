@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import reduce
 from itertools import pairwise
 from math import isfinite, isnan
 from typing import Self
 
 from b2cal_core.errors import ConfigurationError
+from b2cal_core.redo import Redo
 
 
 class Verdict(StrEnum):
@@ -93,6 +95,7 @@ class Decision(StrEnum):
 
     accepted = "accepted"
     rejected = "rejected"
+    waived = "waived"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,10 @@ class SignOff:
         author: the person, or ``rule:<name>`` for an automatic decision.
         evidence: identity of what was judged, for payloads their content hash; a decision over other content does
             not count.
+        deputy_of: the expert for whom the author decided as a deputy.
+        until: when a waiver ends, excluded.
+        figure: the only figure that a waiver is about; empty for the whole verdict.
+        redo: what a rejection asks to be done otherwise.
     """
 
     campaign: str
@@ -114,6 +121,16 @@ class SignOff:
     reason: str
     evidence: str
     when: datetime
+    deputy_of: str = ""
+    until: datetime | None = None
+    figure: str = ""
+    redo: Redo | None = None
+
+    def __post_init__(self) -> None:
+        if (self.decision is Decision.waived) != (self.until is not None):
+            raise ConfigurationError(f"a waiver, and nothing else, has an end; {self.decision} has {self.until}")
+        if self.redo is not None and self.decision is not Decision.rejected:
+            raise ConfigurationError(f"only a rejection says what to do otherwise, not what is {self.decision}")
 
     @property
     def subject(self) -> tuple[str, str, str]:
@@ -143,8 +160,22 @@ class SignOffRule(StrEnum):
 def standing(decisions: Iterable[SignOff], evidence: str) -> SignOff | None:
     """The decision that stands for this content, if any: the last one logged over the same evidence.
 
-    A rule never overrides a person, however late it decides.
+    A rule never overrides a person, however late it decides. Waivers are no lasting decisions and passed over.
     """
-    over_it = [decision for decision in decisions if decision.evidence == evidence]
+    over_it = [d for d in decisions if d.evidence == evidence and d.decision is not Decision.waived]
     by_people = [decision for decision in over_it if not decision.by_rule]
     return next(reversed(by_people or over_it), None)
+
+
+def redo_in_force(decisions: Iterable[SignOff]) -> Redo:
+    """What is to be done otherwise whenever a result is made again: what its rejections asked for, one after the other.
+
+    A rejection counts while it stands for what was rejected: one that was taken back asks for nothing.
+
+    Args:
+        decisions: over one calibration and bucket, in the order they were logged.
+    """
+    logged = list(decisions)
+    stand = {evidence: standing(logged, evidence) for evidence in dict.fromkeys(d.evidence for d in logged)}
+    asked = (decision.redo for decision in logged if decision is stand[decision.evidence])
+    return reduce(Redo.then, filter(None, asked), Redo())

@@ -19,7 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from b2cal_core.errors import BackendError, DataError
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration; tables made anew are of this revision."""
 TABLE_OPTIONS: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 """For every table: transactions, all of Unicode, and names that differ when their letters do."""

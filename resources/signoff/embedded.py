@@ -1,11 +1,13 @@
 """The embedded sign-off log: the database itself refuses to change or remove a decision."""
 
+import json
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, Index, Integer, MetaData, RowMapping, String, Table, Text, select
 
 from b2cal_core.ports import SignOffLog
+from b2cal_core.redo import Redo
 from b2cal_core.verdicts import Decision, SignOff
 from resources.sql_database import TABLE_OPTIONS, SqlDatabase, utc_text
 
@@ -22,6 +24,7 @@ _DECISIONS = Table(
     Column("reason", Text, nullable=False),
     Column("evidence", String(200), nullable=False),
     Column("decided_at", String(32), nullable=False),
+    Column("terms", Text),  # JSON of what only some decisions have
     Index("reg_decisions_subject", "campaign", "bucket", "calibration"),
     sqlite_autoincrement=True,
     **TABLE_OPTIONS,
@@ -53,7 +56,7 @@ class EmbeddedSignOffLog(SignOffLog):
         self._database = SqlDatabase(url, _METADATA, what="the sign-off log", extra=_triggers)
 
     def record(self, decision: SignOff) -> None:
-        """Append a decision; ``DataError`` when its time has no time zone."""
+        """Append a decision; ``DataError`` when one of its times has no time zone."""
         with self._database.writing() as connection:
             connection.execute(_DECISIONS.insert().values(**_row(decision)))
 
@@ -81,10 +84,24 @@ def _row(decision: SignOff) -> dict[str, Any]:
         "reason": decision.reason,
         "evidence": decision.evidence,
         "decided_at": utc_text(decision.when, "the decision"),
+        "terms": _terms(decision),
     }
 
 
+def _terms(decision: SignOff) -> str | None:
+    """What only some decisions have, as JSON; nothing when it is one of the others."""
+    terms = {
+        "deputy_of": decision.deputy_of,
+        "until": utc_text(decision.until, "the end of the waiver") if decision.until is not None else "",
+        "figure": decision.figure,
+        "redo": decision.redo.to_json() if decision.redo is not None else "",
+    }
+    given = {name: value for name, value in terms.items() if value}
+    return json.dumps(given) if given else None
+
+
 def _decision(row: RowMapping) -> SignOff:
+    terms = json.loads(row["terms"] or "{}")
     return SignOff(
         row["campaign"],
         row["bucket"],
@@ -94,4 +111,8 @@ def _decision(row: RowMapping) -> SignOff:
         row["reason"],
         row["evidence"],
         datetime.fromisoformat(row["decided_at"]),
+        deputy_of=terms.get("deputy_of", ""),
+        until=datetime.fromisoformat(terms["until"]) if "until" in terms else None,
+        figure=terms.get("figure", ""),
+        redo=Redo.from_json(terms["redo"]) if "redo" in terms else None,
     )

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from b2cal_core.errors import DataError
 from b2cal_core.ports import SignOffLog
+from b2cal_core.redo import Redo
 from b2cal_core.verdicts import Decision, SignOff
 
 ACCEPTED = SignOff(
@@ -33,6 +34,21 @@ class SignOffLogContract:
     def test_a_decision_comes_back_as_it_was_logged(self, log: SignOffLog) -> None:
         log.record(ACCEPTED)
         assert log.decisions("prompt") == (ACCEPTED,)
+
+    def test_waivers_redos_and_deputies_come_back_as_they_were_logged(self, log: SignOffLog) -> None:
+        end = ACCEPTED.when + timedelta(days=30)
+        waived = replace(ACCEPTED, decision=Decision.waived, author="bob", deputy_of="ada", until=end, figure="pull")
+        redo = Redo(expert_config={"minimum": [1, "é"]}, excluded_runs=((12, 3),), boundaries=(), anew=True)
+        rejected = replace(ACCEPTED, decision=Decision.rejected, author="mia", redo=redo)
+        log.record(waived)
+        log.record(rejected)
+        assert log.decisions("prompt") == (waived, rejected)
+
+    def test_the_end_of_a_waiver_has_a_zone(self, log: SignOffLog) -> None:
+        end = datetime(2026, 1, 1)  # noqa: DTZ001 (it is the point)
+        with pytest.raises(DataError, match=r"the end of the waiver .*time zone"):
+            log.record(replace(ACCEPTED, decision=Decision.waived, until=end))
+        assert log.decisions("prompt") == ()
 
     def test_decisions_stay_in_the_order_they_were_logged_whatever_their_time(self, log: SignOffLog) -> None:
         earlier = replace(ACCEPTED, decision=Decision.rejected, author="mia", when=datetime(2020, 1, 1, tzinfo=UTC))
