@@ -7,7 +7,7 @@ is kept, whatever becomes of the others.
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import count
@@ -131,7 +131,9 @@ class CollectorStep:
         changed = False
         for native_id, job in list(self._flying.items()):  # states are those of all calibrations
             state = states.get(native_id)
-            if state is not None and native_id in self._flying and self._is_news(job, native_id, state):
+            if state is None or (state is job.last and job.stage is _STAGES.get(state.status) and not self._missed):
+                continue  # the very object as before, as most of them are most of the time
+            if native_id in self._flying and self._is_news(job, native_id, state):
                 changed = True
                 self._note(job, state)
         if len(self._unkept) >= _SUBMITTED_TOGETHER or self.is_over:
@@ -160,13 +162,13 @@ class CollectorStep:
 
     def retry(self, wanted: Iterable[SubJob], reason: str) -> None:
         """Try sub-jobs that failed, or hang in the batch system, again; nothing tried before counts."""
-        for job in wanted:
-            if job.stage is Stage.failed or job.stage.is_at_batch:
-                self._withdraw(job)
-                job.last = JobState(JobStatus.failed, reason=reason, cause=Cause.cancelled)
-                job.failure, job.troubles, job.not_before = "", {}, 0.0
-                job.set_aside()
-                self._to(job, Stage.waiting)
+        chosen = [job for job in wanted if job.stage is Stage.failed or job.stage.is_at_batch]
+        self._withdraw(chosen)
+        for job in chosen:
+            job.last = JobState(JobStatus.failed, reason=reason, cause=Cause.cancelled)
+            job.failure, job.troubles, job.not_before = "", {}, 0.0
+            job.set_aside()
+            self._to(job, Stage.waiting)
 
     def release(self, wanted: Iterable[SubJob]) -> None:
         """Let held sub-jobs go on."""
@@ -174,10 +176,10 @@ class CollectorStep:
 
     def stop(self, wanted: Iterable[SubJob], reason: str) -> None:
         """End sub-jobs for good."""
-        for job in wanted:
-            if job.stage.is_at_batch or job.stage is Stage.waiting:
-                self._withdraw(job)
-                self._give_up(job, JobState(JobStatus.failed, reason=reason, cause=Cause.cancelled))
+        chosen = [job for job in wanted if job.stage.is_at_batch or job.stage is Stage.waiting]
+        self._withdraw(chosen)
+        for job in chosen:
+            self._give_up(job, JobState(JobStatus.failed, reason=reason, cause=Cause.cancelled))
 
     def exclude(self, files: Mapping[str, str]) -> None:
         """Leave files out, each for a reason; sub-jobs that have them go on, or begin again, without."""
@@ -189,8 +191,8 @@ class CollectorStep:
             affected = [
                 job for job in self.jobs if job.collection == name and job.planned != reduced.jobs[job.planned.number]
             ]
+            self._withdraw(affected)
             for job in affected:
-                self._withdraw(job)
                 job.output.unlink(missing_ok=True)
                 job.set_aside()
                 job.failure, job.not_before = "", 0.0
@@ -338,7 +340,7 @@ class CollectorStep:
         if state.status.is_final:
             self._flying.pop(job.native_id, None)
         try:
-            self._withdraw(job)
+            self._withdraw([job])
         except BackendError as error:
             if not error.transient:
                 raise
@@ -352,19 +354,24 @@ class CollectorStep:
         elif answer is not Resort.exclude or not self._left_out(job):
             self._give_up(job, state)
 
-    def _withdraw(self, job: SubJob) -> None:
-        """Take a job out of the batch system and of our queues."""
-        if job.native_id in self._flying:
-            self.batch.cancel([job.native_id])
-            del self._flying[job.native_id]
-        if job.stage is Stage.waiting:
-            self._waiting = deque(other for other in self._waiting if other is not job)
-            self._later = sorted(entry for entry in self._later if entry[2] is not job)
+    def _withdraw(self, jobs: Collection[SubJob]) -> None:
+        """Take jobs out of the batch system and of our queues."""
+        flying = [job.native_id for job in jobs if job.native_id in self._flying]
+        if flying:
+            self.batch.cancel(flying)
+            for native_id in flying:
+                del self._flying[native_id]
+        if any(job.stage is Stage.waiting for job in jobs):
+            gone = set(jobs)  # by identity
+            self._waiting = deque(job for job in self._waiting if job not in gone)
+            self._later = sorted(entry for entry in self._later if entry[2] not in gone)
 
     def _give_up(self, job: SubJob, state: JobState) -> None:
         files = [file.path for file in job.planned.files]
         job.last = state
-        job.failure = sentence(job.what, state, directory=job.directory, files=files, tried=job.attempt + 1)
+        job.failure = sentence(
+            job.what, state, directory=job.directory, files=files, tried=sum(job.troubles.values()) + 1
+        )
         self._to(job, Stage.failed)
 
     def _left_out(self, job: SubJob) -> bool:

@@ -7,7 +7,7 @@ Where the adapter knows better than the code why the job ended, it says so in ``
 """
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ def write_record(spec: JobSpec, **more: object) -> None:
     Raises:
         BackendError: the directory cannot be written.
     """
-    record = {**asdict(spec), "directory": str(spec.directory), **more}
+    record = {field.name: getattr(spec, field.name) for field in fields(spec)}
+    record |= {"directory": str(spec.directory), **more}
     try:
         spec.directory.mkdir(parents=True, exist_ok=True)
         if read_record(spec.directory, spec.key) is None:

@@ -29,6 +29,8 @@ from resources.batch.workers import Worker, start_worker
 
 _LOOK_ROUND_SECONDS = 0.5
 """How long a waiting thread may overlook a job that another thread or process has in hand, or one beyond its limits."""
+_REMEMBERED = 5000
+"""Ended jobs whose states are kept at hand; those that ended before are judged by their directories."""
 _OPEN = frozenset({JobStatus.submitted, JobStatus.running})
 _FINAL = frozenset({JobStatus.completed, JobStatus.failed})
 _HOST = socket.gethostname()
@@ -70,6 +72,7 @@ class LocalBatch(BatchBackend):
         self._queue: list[tuple[int, int, str]] = []
         self._numbers = count()
         self._running: dict[str, _Job] = {}
+        self._ended: dict[str, JobState] = {}
         self._idle: list[Worker] = []
         self._watched = 0.0
         _INSTANCES.add(self)
@@ -111,7 +114,7 @@ class LocalBatch(BatchBackend):
             heapify(self._queue)
             for job_id in queued:
                 reason = "cancelled before it started"
-                doomed[job_id].state = JobState(JobStatus.failed, reason=reason, cause=Cause.cancelled)
+                self._remember(job_id, JobState(JobStatus.failed, reason=reason, cause=Cause.cancelled))
             self._stop({job_id: (Cause.cancelled, "cancelled") for job_id in doomed if job_id in self._running})
             self._advance()
 
@@ -140,13 +143,13 @@ class LocalBatch(BatchBackend):
     def _take(self, spec: JobSpec) -> str:
         """Queue the job unless it is known, here or by what a former process left in its directory."""
         job_id = f"{spec.key}@{spec.directory}"
-        known = self._jobs.get(job_id)
-        if known is not None and (not known.state.status.is_final or ended_state(spec.directory) is not None):
-            return job_id  # else its directory was cleared: it is a job that has not run
+        if job_id in self._jobs or (job_id in self._ended and ended_state(spec.directory) is not None):
+            return job_id
+        self._ended.pop(job_id, None)  # its directory was cleared: it is a job that has not run
         record = read_record(spec.directory, spec.key)
         ended = ended_state(spec.directory) if record else None
         if ended is not None:
-            self._jobs[job_id] = _Job(spec, state=ended)
+            self._remember(job_id, ended)
         elif record is None or _judge(job_id).status is not JobStatus.running:
             self._enqueue(job_id, spec)
         return job_id
@@ -236,11 +239,21 @@ class LocalBatch(BatchBackend):
             job.worker = None
         write_end(job.spec.directory, code, cause=cause, reason=reason)
         state = ended_state(job.spec.directory) or JobState.of_exit_code(code)
-        job.state = replace(state, host=_HOST, peak_memory=job.peak_memory or None)
+        self._remember(job_id, replace(state, host=_HOST, peak_memory=job.peak_memory or None))
+
+    def _remember(self, job_id: str, state: JobState) -> None:
+        """Note how a job ended, and forget what else is known of it, and of those that ended long ago."""
+        self._jobs.pop(job_id, None)
+        self._ended[job_id] = state
+        if len(self._ended) > _REMEMBERED:
+            del self._ended[next(iter(self._ended))]
 
     def _state(self, job_id: str) -> JobState:
+        return self._known(job_id) or _judge(job_id)
+
+    def _known(self, job_id: str) -> JobState | None:
         job = self._jobs.get(job_id)
-        return _judge(job_id) if job is None else job.state
+        return self._ended.get(job_id) if job is None else job.state
 
 
 def _judge(job_id: str) -> JobState:
@@ -253,8 +266,8 @@ def _judge(job_id: str) -> JobState:
         return ended
     if record["submitter"] == os.getpid():
         for other in list(_INSTANCES):
-            if job_id in other._jobs:  # noqa: SLF001 (of the same class)
-                return other._jobs[job_id].state  # noqa: SLF001 (see above)
+            if (state := other._known(job_id)) is not None:  # noqa: SLF001 (of the same class)
+                return state
     elif record["submitter_started"] and _started(record["submitter"]) == record["submitter_started"]:
         return JobState(JobStatus.running, host=_HOST)
     reason = "lost: the process that ran it is gone, and it left no exit code"

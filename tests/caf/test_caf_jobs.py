@@ -162,13 +162,13 @@ class TestPeople:
 
     def test_while_it_runs_files_are_left_out_and_sub_jobs_tried_again_or_ended(self, bench: Workbench) -> None:
         files = bench.files([(7, run, 10 * run) for run in range(1, 6)])
-        request = bench.request(files, collector={"raises": ["e7r1.root"], "waits_for": str(bench.place / "go")})
+        request = bench.request(files, collector={"raises": ["e7r5.root"], "waits_for": str(bench.place / "go")})
         with working(bench, request) as ended:
             desk = desk_of(bench, request)
             until(lambda: bool(desk.jobs(stages=[Stage.failed])) and desk.attended_by is not None)
             (running, *_) = desk.jobs(stages=[Stage.running])
-            desk.retry(["first/0/default/0"], "anna")
-            until(lambda: desk.jobs(["first/0/default/0"])[0].attempt == 1)  # the others have all places
+            desk.retry(["first/0/default/4"], "anna")
+            until(lambda: desk.jobs(["first/0/default/4"])[0].attempt == 1)  # the others have all places
             desk.exclude([str(files[0][0]), str(files[4][0])], "bad shift", "anna")
             desk.cancel([running.name], "bert")
             until(lambda: desk.jobs([running.name])[0].cause is Cause.cancelled)
@@ -176,7 +176,7 @@ class TestPeople:
         assert isinstance(result, CafResult)
         assert "cancelled by bert" in result.errors["first"]
         assert sorted(result.collected.rejected) == [str(files[0][0]), str(files[4][0])]
-        assert "e7r5.root" not in bench.done()
+        assert "e7r1.root" not in bench.done()
 
     def test_work_on_a_request_is_cancelled_and_resumed(self, bench: Workbench) -> None:
         request = bench.request(bench.files(RUNS), collector={"waits_for": str(bench.place / "go")})
