@@ -11,12 +11,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from b2cal_core.gates import sign_off_command
+from b2cal_core.reminders import OpenSignOff, Reminder, Reminders, due_reminders
 from b2cal_core.situations import BucketSituation, CalibrationSituation, Failure, markdown_table, quoted
 from b2cal_core.verdicts import Decision, SignOff
 
 _KEY_LETTERS = 16
-_TO_THE_OWNER_TOO = 2
-"""From this reminder on the owner of the campaign hears it, since the expert does not answer."""
 
 
 class NoticeKind(StrEnum):
@@ -81,17 +80,17 @@ class People:
         return tuple(dict.fromkeys(email for email in found if email))
 
 
-def notices_of(situation: BucketSituation, *, now: datetime, remind_after: timedelta) -> tuple[Notice, ...]:
+def notices_of(situation: BucketSituation, *, now: datetime, reminders: Reminders) -> tuple[Notice, ...]:
     """All that is to be told of a bucket as it stands, whether it was told before or not.
 
     Args:
         situation: of the bucket.
         now: in UTC.
-        remind_after: how long a result may wait for its expert before each reminder.
+        reminders: who is reminded of what waits, and when.
     """
     found = [_closed(situation)]
     for one in situation.calibrations:
-        found += _of_calibration(situation, one, now=now, remind_after=remind_after)
+        found += _of_calibration(situation, one, now=now, reminders=reminders)
     found += [_failed(situation, failure) for failure in situation.failures]
     found += _blocked(situation)
     if situation.published_at is not None:
@@ -106,7 +105,7 @@ def trial_notice(key: str, to: Iterable[str]) -> Notice:
 
 
 def _of_calibration(
-    situation: BucketSituation, one: CalibrationSituation, *, now: datetime, remind_after: timedelta
+    situation: BucketSituation, one: CalibrationSituation, *, now: datetime, reminders: Reminders
 ) -> Iterator[Notice]:
     if one.at_work:
         return
@@ -115,9 +114,10 @@ def _of_calibration(
         yield _failed(situation, one.failure, one)
     if signed is not None and signed.decision is Decision.rejected:
         yield _rejected(situation, one, signed)
-    if one.asks:
-        yield _asked(situation, one)
-        yield from _reminded(situation, one, now=now, after=remind_after)
+    if one.open_sign_off is not None:
+        yield _asked(situation, one, one.open_sign_off)
+        for reminder in due_reminders([one.open_sign_off], reminders, now):
+            yield _reminded(situation, one, reminder, now=now)
 
 
 def _closed(situation: BucketSituation) -> Notice:
@@ -126,26 +126,20 @@ def _closed(situation: BucketSituation) -> Notice:
     return _notice(situation, NoticeKind.bucket_closed, "is closed", text, to=[situation.owner])
 
 
-def _asked(situation: BucketSituation, one: CalibrationSituation) -> Notice:
-    title = f"needs a sign-off, its verdict is {_verdict(one)}"
+def _asked(situation: BucketSituation, one: CalibrationSituation, waiting: OpenSignOff) -> Notice:
+    title = f"needs a sign-off, its verdict is {waiting.verdict}"
     text = f"The payloads of {one.name} are made and judged. {_what_to_do(situation, one)}"
-    return _notice(
-        situation, NoticeKind.needs_sign_off, title, text, one=one, mark=_short(one.findings.content), to=[one.expert]
-    )
+    mark = _short(waiting.evidence)
+    return _notice(situation, NoticeKind.needs_sign_off, title, text, one=one, mark=mark, to=[one.expert])
 
 
-def _reminded(
-    situation: BucketSituation, one: CalibrationSituation, *, now: datetime, after: timedelta
-) -> Iterator[Notice]:
-    since = one.findings.judged_at
-    number = 0 if since is None else (now - since) // after
-    if since is None or number < 1:
-        return
-    days = (now - since) / timedelta(days=1)
+def _reminded(situation: BucketSituation, one: CalibrationSituation, reminder: Reminder, *, now: datetime) -> Notice:
+    days = reminder.about.waited(now) / timedelta(days=1)
     text = f"{one.name} has waited for {days:.1f} days. {_what_to_do(situation, one)}"
-    to = [one.expert, situation.owner] if number >= _TO_THE_OWNER_TOO else [one.expert]
-    mark = f"{_short(one.findings.content)}:{number}"
-    yield _notice(situation, NoticeKind.reminder, "still waits for its sign-off", text, one=one, mark=mark, to=to)
+    mark = _short(reminder.key)
+    return _notice(
+        situation, NoticeKind.reminder, "still waits for its sign-off", text, one=one, mark=mark, to=reminder.to
+    )
 
 
 def _failed(situation: BucketSituation, failure: Failure, one: CalibrationSituation | None = None) -> Notice:
@@ -166,7 +160,7 @@ def _rejected(situation: BucketSituation, one: CalibrationSituation, signed: Sig
 
 def _blocked(situation: BucketSituation) -> Iterator[Notice]:
     """One notice for all that stands still, to those who wait."""
-    causes = [one for one in situation.calibrations if one.stops_others]
+    causes = situation.stoppers()
     if situation.at_work or not (causes or situation.failures):
         return
     stopped = [one for one in situation.calibrations if not one.standing.has_payloads and one not in causes]
@@ -209,10 +203,6 @@ def _notice(
 
 def _what_to_do(situation: BucketSituation, one: CalibrationSituation) -> str:
     return f"Look at them, then `{sign_off_command(situation.place, one.short)}`"
-
-
-def _verdict(one: CalibrationSituation) -> str:
-    return one.standing.verdict.value if one.standing.verdict is not None else "missing"
 
 
 def _short(text: str) -> str:

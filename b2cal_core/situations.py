@@ -7,9 +7,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from b2cal_core.buckets import Bucket
-from b2cal_core.gates import CalibrationStanding
+from b2cal_core.campaigns import Gate
+from b2cal_core.deputies import Deciders
+from b2cal_core.gates import CalibrationStanding, check_gate
+from b2cal_core.reminders import OpenSignOff
 from b2cal_core.settings import asset_name
-from b2cal_core.verdicts import Decision, Verdict
+from b2cal_core.verdicts import Decision
 
 Row = Mapping[str, object]
 """One line of a table for people: column to value."""
@@ -66,16 +69,16 @@ class CalibrationSituation:
     """One calibration in one bucket.
 
     Attributes:
-        expert: as its script names the person; empty when it names nobody.
+        deciders: its expert and the others who may decide over it.
         at_work: one of its steps is being run.
-        asks: its payloads are judged and wait for a person, because no rule accepts them.
+        open_sign_off: its payloads are judged and wait for a person; ``None`` when they do not.
         page: address of the page that shows its validation; empty when there is none.
     """
 
     standing: CalibrationStanding
-    expert: str
+    deciders: Deciders
     at_work: bool = False
-    asks: bool = False
+    open_sign_off: OpenSignOff | None = None
     failure: Failure | None = None
     findings: Findings = Findings()
     page: str = ""
@@ -90,6 +93,11 @@ class CalibrationSituation:
         """Its name in commands and keys."""
         return asset_name(self.name)
 
+    @property
+    def expert(self) -> str:
+        """As its script names the person; empty when it names nobody."""
+        return self.deciders.expert
+
     def state(self, *, published: bool) -> WorkState:
         """Where it stands; ``published`` says that its bucket is."""
         signed = self.standing.sign_off
@@ -101,15 +109,7 @@ class CalibrationSituation:
             return WorkState.rejected
         if signed is not None:
             return WorkState.published if published else WorkState.accepted
-        return WorkState.needs_sign_off if self.asks else WorkState.waiting
-
-    @property
-    def stops_others(self) -> bool:
-        """Whether what comes after it cannot go on until a person has acted."""
-        signed = self.standing.sign_off
-        rejected = signed is not None and signed.decision is Decision.rejected
-        bad = self.standing.verdict is Verdict.fail and (signed is None or signed.by_rule)
-        return not self.at_work and (self.failure is not None or rejected or bad)
+        return WorkState.waiting if self.open_sign_off is None else WorkState.needs_sign_off
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +150,14 @@ class BucketSituation:
         return self.published_at is not None and all(
             one.state(published=True) is WorkState.published for one in self.calibrations
         )
+
+    def stoppers(self) -> tuple[CalibrationSituation, ...]:
+        """The calibrations that let nothing after them go on until a person has acted."""
+        return tuple(one for one in self.calibrations if not one.at_work and (one.failure or self._is_shut(one)))
+
+    def _is_shut(self, one: CalibrationSituation) -> bool:
+        made = one.standing.has_payloads
+        return made and bool(check_gate(Gate.verdict, [one.standing], campaign=self.campaign, bucket=self.bucket))
 
     def state(self) -> WorkState:
         """Where the bucket stands: what most needs a person, else how far all have come."""

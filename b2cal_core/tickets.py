@@ -170,8 +170,8 @@ def _calibration_remark(situation: BucketSituation, one: CalibrationSituation, s
     if state is WorkState.failed and one.failure is not None:
         told = f"It failed:\n\n{quoted(one.failure.sentence)}\n\nThen: `b2cal bucket run {situation.place}`"
         return _remark(told, one.failure.when.isoformat())
-    if state is WorkState.needs_sign_off:
-        verdict = one.standing.verdict.value if one.standing.verdict else "missing"
+    if state is WorkState.needs_sign_off and one.open_sign_off is not None:
+        verdict = one.open_sign_off.verdict
         told = f"It waits for your sign-off; the verdict is {verdict}. `{sign_off_command(situation.place, one.short)}`"
         return _remark(told, one.findings.content)
     if state in {WorkState.rejected, WorkState.accepted}:

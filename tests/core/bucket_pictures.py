@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from b2cal_core.buckets import Bucket
+from b2cal_core.deputies import Deciders
 from b2cal_core.gates import CalibrationStanding
 from b2cal_core.ranges import ExpRun
+from b2cal_core.reminders import OpenSignOff
 from b2cal_core.situations import BucketSituation, CalibrationSituation, Failure, Findings, Plot
 from b2cal_core.verdicts import Decision, SignOff, Verdict
 
@@ -15,7 +17,7 @@ NOW = datetime(2026, 3, 9, 12, tzinfo=UTC)
 JUDGED = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BUCKET = Bucket(ExpRun(12, 1), ExpRun(12, 20), "bucket40")
 PLACE = f"prompt {BUCKET.key}"
-WAITING = CalibrationSituation(CalibrationStanding("CDC Tracking", has_payloads=False), "ada")
+WAITING = CalibrationSituation(CalibrationStanding("CDC Tracking", has_payloads=False), Deciders("ada", ("mia",)))
 FINDINGS = Findings(
     content="c" * 64,
     judged_at=JUDGED,
@@ -27,7 +29,9 @@ FINDINGS = Findings(
 ASKING = replace(
     WAITING,
     standing=CalibrationStanding("CDC Tracking", has_payloads=True, verdict=Verdict.warn),
-    asks=True,
+    open_sign_off=OpenSignOff(
+        "prompt", BUCKET.key, "CDC Tracking", "c" * 64, JUDGED, verdict="warn", deciders=Deciders("ada", ("mia",))
+    ),
     findings=FINDINGS,
     page="http://127.0.0.1:3000/assets/prompt/cdc_tracking/validation",
 )
@@ -37,7 +41,7 @@ FAILURE = Failure("prompt__cdc_tracking__calibrate", "algorithm @all has *not* e
 def signed(one: CalibrationSituation, decision: Decision, *, author: str = "ada") -> CalibrationSituation:
     """The calibration, decided over."""
     log = SignOff("prompt", BUCKET.key, one.name, decision, author, "a /close reason", one.findings.content, JUDGED)
-    return replace(one, asks=False, standing=replace(one.standing, has_payloads=True, sign_off=log))
+    return replace(one, open_sign_off=None, standing=replace(one.standing, has_payloads=True, sign_off=log))
 
 
 ACCEPTED, REJECTED = signed(ASKING, Decision.accepted), signed(ASKING, Decision.rejected)
@@ -46,7 +50,7 @@ FAILED = replace(WAITING, failure=FAILURE)
 
 def other(one: CalibrationSituation, name: str = "SVD time", expert: str = "ben") -> CalibrationSituation:
     """The same of another calibration."""
-    return replace(one, standing=replace(one.standing, name=name), expert=expert)
+    return replace(one, standing=replace(one.standing, name=name), deciders=Deciders(expert, ("mia",)))
 
 
 def bucket(*calibrations: CalibrationSituation, **changes: Any) -> BucketSituation:

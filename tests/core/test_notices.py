@@ -19,8 +19,10 @@ from bucket_pictures import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from b2cal_core.deputies import Deciders
 from b2cal_core.gates import CalibrationStanding
 from b2cal_core.notices import Notice, NoticeKind, People, Person, notices_of, trial_notice
+from b2cal_core.reminders import Reminders
 from b2cal_core.situations import BucketSituation, WorkState, markdown_table, quoted
 from b2cal_core.verdicts import Verdict
 
@@ -28,9 +30,9 @@ DAY = timedelta(days=1)
 CALIBRATIONS = st.sampled_from([WAITING, ASKING, ACCEPTED, REJECTED, FAILED, replace(WAITING, at_work=True)])
 
 
-def told(situation: BucketSituation, *, remind_after: timedelta = 30 * DAY) -> dict[NoticeKind, Notice]:
+def told(situation: BucketSituation) -> dict[NoticeKind, Notice]:
     """The notices by kind, without that of the bucket's closing, which is always there."""
-    found = notices_of(situation, now=NOW, remind_after=remind_after)
+    found = notices_of(situation, now=JUDGED, reminders=Reminders())
     assert found[0].kind is NoticeKind.bucket_closed
     return {notice.kind: notice for notice in found[1:]}
 
@@ -39,7 +41,7 @@ def told(situation: BucketSituation, *, remind_after: timedelta = 30 * DAY) -> d
 def test_every_notice_has_a_key_of_its_own_that_stays_and_a_title_in_one_line(calibrations, published) -> None:
     named = [other(one, name=f"Calibration {number}") for number, one in enumerate(calibrations)]
     situation = bucket(*named, failures=(FAILURE,), published_at=NOW if published else None)
-    first, again = (notices_of(situation, now=now, remind_after=2 * DAY) for now in (NOW, NOW + timedelta(hours=1)))
+    first, again = (notices_of(situation, now=now, reminders=Reminders()) for now in (NOW, NOW + timedelta(hours=1)))
     assert [notice.key for notice in first] == [notice.key for notice in again]
     assert len({notice.key for notice in first}) == len(first)
     for notice in first:
@@ -50,7 +52,7 @@ def test_every_notice_has_a_key_of_its_own_that_stays_and_a_title_in_one_line(ca
 
 
 def test_of_a_bucket_that_is_only_closed_its_owner_hears() -> None:
-    (closed,) = notices_of(bucket(WAITING), now=NOW, remind_after=DAY)
+    (closed,) = notices_of(bucket(WAITING), now=NOW, reminders=Reminders())
     assert closed.to == ("mia",)
     assert closed.title == f"[{PLACE} (bucket40)] the bucket is closed"
     assert "CDC Tracking" in closed.text
@@ -65,37 +67,26 @@ def test_an_expert_is_asked_with_the_command_and_the_page() -> None:
 
 
 def test_payloads_made_anew_are_asked_about_anew() -> None:
-    anew = replace(ASKING, findings=replace(ASKING.findings, content="d" * 64))
+    anew = replace(ASKING, open_sign_off=replace(ASKING.open_sign_off, evidence="d" * 64))
     first, second = (told(bucket(one))[NoticeKind.needs_sign_off] for one in (ASKING, anew))
     assert first.key != second.key
 
 
 def test_without_an_expert_the_owner_is_asked_and_without_an_owner_whoever_reads() -> None:
-    nobody = replace(ASKING, expert="")
+    nobody = replace(ASKING, deciders=Deciders(""))
     assert told(bucket(nobody))[NoticeKind.needs_sign_off].to == ("mia",)
     assert told(replace(bucket(nobody), owner=""))[NoticeKind.needs_sign_off].to == ()
 
 
 @pytest.mark.parametrize(
-    ("hours", "number", "hearers"), [(47, 0, ()), (48, 1, ("ada",)), (100, 2, ("ada", "mia")), (150, 3, ("ada", "mia"))]
+    ("hours", "hearers"), [(23, []), (24, [("ada",)]), (119, [("ada",)]), (120, [("ada",), ("mia",)])]
 )
-def test_reminders_are_counted_by_the_time_that_has_passed_and_reach_the_owner(hours, number, hearers) -> None:
-    now = JUDGED + timedelta(hours=hours)
-    found = notices_of(bucket(ASKING), now=now, remind_after=2 * DAY)
+def test_reminders_go_to_whom_the_policy_says_and_each_has_its_own_key(hours, hearers) -> None:
+    found = notices_of(bucket(ASKING), now=JUDGED + timedelta(hours=hours), reminders=Reminders())
     reminders = [notice for notice in found if notice.kind is NoticeKind.reminder]
-    assert [(notice.key.rpartition(":")[2], notice.to) for notice in reminders] == (
-        [(str(number), hearers)] * bool(number)
-    )
-
-
-def test_a_result_that_was_judged_at_no_known_time_is_not_reminded_of() -> None:
-    unknown = replace(ASKING, findings=replace(ASKING.findings, judged_at=None))
-    assert NoticeKind.reminder not in told(bucket(unknown), remind_after=DAY)
-
-
-def test_a_missing_verdict_is_said() -> None:
-    unjudged = replace(ASKING, standing=replace(ASKING.standing, verdict=None))
-    assert "missing" in told(bucket(unjudged))[NoticeKind.needs_sign_off].title
+    assert [notice.to for notice in reminders] == hearers
+    assert len({notice.key for notice in reminders}) == len(hearers)
+    assert all("has waited for" in notice.text for notice in reminders)
 
 
 def test_a_failure_is_told_to_the_expert_with_its_sentence_and_what_waits_to_the_others() -> None:
@@ -132,7 +123,7 @@ def test_nothing_is_blocked_while_the_bucket_is_worked() -> None:
 def test_a_bad_verdict_blocks_until_a_person_accepts_it() -> None:
     bad = replace(ASKING, standing=CalibrationStanding("CDC Tracking", has_payloads=True, verdict=Verdict.fail))
     assert NoticeKind.blocked in told(bucket(bad))
-    accepted = replace(bad, asks=False, standing=replace(bad.standing, sign_off=ACCEPTED.standing.sign_off))
+    accepted = replace(bad, open_sign_off=None, standing=replace(bad.standing, sign_off=ACCEPTED.standing.sign_off))
     assert NoticeKind.blocked not in told(bucket(accepted))
 
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 from bucket_pictures import ACCEPTED, ASKING, BUCKET, FAILED, FAILURE, NOW, PLACE, REJECTED, WAITING, bucket, other
 
+from b2cal_core.deputies import Deciders
 from b2cal_core.notices import People, Person
 from b2cal_core.situations import CalibrationSituation, WorkState, quoted
 from b2cal_core.tickets import Ticket, TicketReference, bucket_ticket, calibration_ticket
@@ -89,18 +90,11 @@ def test_a_decision_is_shown_with_author_time_and_reason() -> None:
 
 def test_without_an_expert_the_owner_has_the_ticket_and_it_is_said() -> None:
     people = People([Person("mia", gitlab="mia")])
-    ticket = calibration_ticket(bucket(WAITING), replace(WAITING, expert=""), people, parent="")
+    ticket = calibration_ticket(bucket(WAITING), replace(WAITING, deciders=Deciders("")), people, parent="")
     assert ticket.assignee == "mia"
     assert "names no expert" in ticket.text
     nobody = replace(bucket(WAITING), owner="")
-    assert calibration_ticket(nobody, replace(WAITING, expert=""), people, parent="").assignee == ""
-
-
-def test_a_missing_verdict_is_said_when_a_sign_off_is_asked_for() -> None:
-    unjudged = replace(ASKING, standing=replace(ASKING.standing, verdict=None))
-    remark = of(unjudged).remark
-    assert remark is not None
-    assert "missing" in remark.text
+    assert calibration_ticket(nobody, replace(WAITING, deciders=Deciders("")), people, parent="").assignee == ""
 
 
 def test_tickets_differ_by_their_digest_exactly_when_something_is_to_be_changed() -> None:
