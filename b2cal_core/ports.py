@@ -14,7 +14,7 @@ from b2cal_core.buckets import Bucket
 from b2cal_core.campaigns import Campaign
 from b2cal_core.failure_policies import FailurePolicy
 from b2cal_core.jobs import JobSpec, JobState
-from b2cal_core.notices import Notice
+from b2cal_core.notices import Notice, NoticeKind
 from b2cal_core.payloads import AuditEntry, GlobalTag, Lease, LocalPayload, Payload, Release, Resolved, TagState
 from b2cal_core.plans import PlanDocument
 from b2cal_core.provenance import PayloadKey, Provenance
@@ -524,6 +524,14 @@ class Notifier(ABC):
             BackendError: it could not be delivered, or not to all; ``transient`` when trying later may help.
             ConfigurationError: nobody can be reached like this; whoever set the channel up acts.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A notifier, and what is told by it."""
+
+    notifier: Notifier
+    kinds: frozenset[NoticeKind] = frozenset(NoticeKind)
 
 
 class TicketSystem(ABC):

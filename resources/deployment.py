@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from b2cal_core.errors import ConfigurationError, reasons_of
 from resources.home import Home
+from resources.notify.settings import NotifySettings, PersonSettings, TicketSettings
 
 _FROM_ENVIRONMENT = "env:"
 
@@ -161,7 +162,7 @@ class Basf2Settings(_Settings):
 
 
 class Deployment(_Settings):
-    """All settings of an installation."""
+    """All settings of an installation; ``dagster_address`` is where people open the pages that notices point to."""
 
     storage: StorageSettings = StorageSettings()
     conditions: ConditionsSettings = ConditionsSettings()
@@ -169,6 +170,10 @@ class Deployment(_Settings):
     collector_cache: CollectorCacheSettings = CollectorCacheSettings()
     batch: BatchSettings = BatchSettings()
     basf2: Basf2Settings = Basf2Settings()
+    people: Mapping[str, PersonSettings] = {}
+    notify: NotifySettings = NotifySettings()
+    tickets: TicketSettings = TicketSettings()
+    dagster_address: str = ""
 
 
 def read_deployment(home: Home) -> Deployment:

@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from servers.threaded import ThreadedServer
 from starlette.types import ASGIApp
 
 from resources.conditions.server.app import create_app
-from resources.conditions.server.serving import serve, server_of, without_delay
+from resources.conditions.server.serving import serve
 from resources.conditions.server.tokens import issue
 
 START_SECONDS = 60.0
@@ -142,24 +143,12 @@ class ThreadedConditionsServer(_Served):
         **options: Any,
     ) -> None:
         self.secret = secrets.token_hex(32)
-        self._listening = without_delay(socket.create_server(("127.0.0.1", 0), backlog=512))
-        self.port = self._listening.getsockname()[1]
-        self._server = server_of(wrap(create_app(directory, url=url, secret=self.secret, **options)))
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listening]}, daemon=True)
-        self._thread.start()
-        deadline = time.monotonic() + START_SECONDS
-        while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                raise RuntimeError("the conditions server did not start")
-            time.sleep(POLL_SECONDS)
+        self._server = ThreadedServer(wrap(create_app(directory, url=url, secret=self.secret, **options)))
+        self.port = self._server.port
 
     def stop(self) -> None:
         """Shut the server down; connections that are idle are closed."""
-        self._server.should_exit = True
-        self._thread.join(STOP_SECONDS)
-        self._listening.close()
-        if self._thread.is_alive():
-            raise RuntimeError("the conditions server does not stop")
+        self._server.stop()
 
 
 def _piped(process: "subprocess.Popen[bytes]") -> IO[bytes]:

@@ -3,9 +3,7 @@
 Source: tokens of the Belle II conditions database; their signature can be checked by the server only.
 """
 
-import os
 import re
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,10 +16,10 @@ from requests.auth import AuthBase
 
 from b2cal_core.errors import ConfigurationError, RightsError
 from b2cal_core.rights import Rights
+from resources.private_files import NotPrivateError, private_text
 
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _MARGIN = 5.0  # seconds a request may travel
-_LONGEST = 65536
 
 
 def without_tokens(text: str) -> str:
@@ -106,19 +104,14 @@ class TokenFile:
 
 
 def _private_text(path: Path) -> str:
-    """The text of a file that only its owner can read; what is looked at and what is read are one file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        return private_text(path)
+    except NotPrivateError as error:
+        raise RightsError(
+            f"the token file {error} can be read by others; use `chmod 600`, and get a new token"
+        ) from None
     except OSError as error:
         raise RightsError(f"the token file {path} cannot be read: {error.strerror}; get a token first") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        mode = stat.S_IMODE(status.st_mode)
-        if not stat.S_ISREG(status.st_mode) or mode & 0o177 or status.st_uid != os.geteuid():
-            raise RightsError(
-                f"the token file {path} (mode {mode:04o}) can be read by others; use `chmod 600`, and get a new token"
-            )
-        return file.read(_LONGEST).decode("ascii", errors="replace")
 
 
 def _token_of(secret: str, path: Path) -> Token:
