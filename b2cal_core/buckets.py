@@ -186,6 +186,12 @@ def form_buckets(records: Iterable[RunRecord], policy: BucketPolicy, existing: I
     return Formation(tuple(closed), tuple(filling.records), tuple(late))
 
 
+def after_last(existing: Iterable[Bucket], within: IoV) -> IoV | None:
+    """The part of ``within`` that comes after the last bucket; ``None`` when nothing is left of it."""
+    last = max((bucket.last for bucket in existing), default=None)
+    return within if last is None else within.after(last)
+
+
 def close_by_hand(waiting: Sequence[RunRecord], policy: BucketPolicy) -> tuple[Bucket, ...]:
     """The buckets that waiting runs make when a person closes them: one, or one per experiment where none may cross."""
     ordered = sorted(record.run for record in waiting)

@@ -17,7 +17,7 @@ from b2cal_core.errors import CatalogueError, ConfigurationError, reasons_of
 from b2cal_core.failure_policies import FailurePolicy
 from b2cal_core.payloads import check_tag_name
 from b2cal_core.publishing import UpdateMode
-from b2cal_core.ranges import ExpRun
+from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.reminders import Reminders
 from b2cal_core.settings import Catalogue
 from b2cal_core.verdicts import SignOffRule, Threshold
@@ -205,6 +205,11 @@ class Campaign(BaseModel):
         """Who may decide over a calibration of this expert."""
         managers = tuple(dict.fromkeys(filter(None, (self.owner, *self.managers))))
         return Deciders(expert, managers, self.gates.deputies)
+
+    @property
+    def iov(self) -> IoV:
+        """The campaign's range of runs as an IoV."""
+        return IoV(*(self.first_run or (0, 0)), *(self.last_run or (-1, -1)))
 
     def takes(self, run: ExpRun) -> bool:
         """Whether the run lies in the campaign's range, ends included."""

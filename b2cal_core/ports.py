@@ -463,8 +463,20 @@ class RunRegistry(ABC):
         """Runs registered or changed after ``cursor`` (0: since ever), oldest change first, and the new cursor."""
 
     @abstractmethod
-    def runs(self, within: IoV | None = None) -> tuple[RunRecord, ...]:
-        """The runs in ``within``, ends included, in order."""
+    def runs(
+        self, within: IoV | None = None, *, limit: int | None = None, registered_by: datetime | None = None
+    ) -> tuple[RunRecord, ...]:
+        """The runs in ``within``, ends included, in order.
+
+        Args:
+            within: by default all runs.
+            limit: at most so many, the first ones.
+            registered_by: only runs that were registered for the first time by then; as they are known now.
+        """
+
+    @abstractmethod
+    def last_change(self, within: IoV) -> int:
+        """A number that grows whenever a run in ``within`` is registered or changed; 0 while there is none."""
 
 
 class CampaignStore(ABC):

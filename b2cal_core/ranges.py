@@ -127,6 +127,11 @@ class IoV:
         pieces = (self.start, min(self.stop, other.start)), (max(self.start, other.stop), self.stop)
         return tuple(IoV.of_edges(start, stop) for start, stop in pieces if start < stop)
 
+    def after(self, run: ExpRun) -> "IoV | None":
+        """The part that comes after ``run``, or ``None`` when nothing does."""
+        start = max(self.start, (run.exp, run.run + 1))
+        return IoV.of_edges(start, self.stop) if start < self.stop else None
+
     def union(self, other: "IoV") -> "IoV | None":
         """The one IoV that holds both, or ``None`` when they neither overlap nor touch."""
         if self.start > other.stop or other.start > self.stop:

@@ -10,19 +10,20 @@ import dagster as dg
 
 from b2cal_assets.assets.runs import run_materializations
 from b2cal_assets.bucket_ledger import started_buckets
-from b2cal_assets.campaign_assets import AssetJob, bucket_job_name, run_tags
+from b2cal_assets.bulk_events import report_all
+from b2cal_assets.campaign_assets import CAMPAIGN_TAG, AssetJob, bucket_job_name, run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
-from b2cal_assets.collecting_ahead import ahead_calibrations, ahead_job_name, state_of, waiting_runs
+from b2cal_assets.collecting_ahead import ahead_calibrations, ahead_job_name
 from b2cal_assets.partitions import RUNS, bucket_partitions, run_key
 from b2cal_assets.workshop import Workshop
-from b2cal_core.buckets import Bucket, form_buckets
+from b2cal_core.buckets import Bucket, after_last, form_buckets
 from b2cal_core.errors import BackendError
-from b2cal_core.ports import CampaignStore, RunRegistry
-from b2cal_core.ranges import IoV
+from b2cal_core.ports import RunRegistry
 from b2cal_core.runs import RunRecord
 from sensors.dagster_runs import runs_of_bucket
 
-PAGE = 100
+PAGE = 1000
+"""Runs that are in memory at a time; more only while a bucket takes more to fill."""
 INTAKE_SECONDS = 20.0
 """A tick has a minute; the pages that are left when this has passed are taken by the next one."""
 _CLOSED_BY = "sensor:new_runs"
@@ -62,10 +63,8 @@ def new_runs_sensor(
             return dg.SkipReason(f"the run registry could not be asked, which the next tick does again: {error}")
         requests, partitions = [], []
         for plan, buckets in booked.items():
-            requests += _ahead(plan, workshop, context.instance)
-            started = started_buckets(plan, context.instance)
-            waiting = [b for b in buckets if b.key not in started and not runs_of_bucket(context.instance, plan, b.key)]
-            requests += [_request(plan, bucket) for bucket in waiting]
+            requests += _ahead(plan, buckets, workshop, context.instance)
+            requests += [_request(plan, bucket) for bucket in _not_started(plan, buckets, context.instance)]
             partitions += _missing_partitions(context.instance, plan, buckets)
         if not count and not requests and not partitions:
             return dg.SensorResult(skip_reason="no new runs, no new buckets", cursor=str(cursor))
@@ -83,33 +82,36 @@ def _take_in(instance: dg.DagsterInstance, registry: RunRegistry, cursor: int, *
     while True:
         records, cursor = registry.changes(cursor, PAGE)
         instance.add_dynamic_partitions(str(RUNS.name), [run_key(record.run) for record in records])
-        for materialization in run_materializations(records):
-            instance.report_runless_asset_event(materialization)
+        report_all(instance, run_materializations(records))
         count += len(records)
         if len(records) < PAGE or time.monotonic() >= end:
             return cursor, count
 
 
 def _buckets(plan: CampaignPlan, workshop: Workshop) -> tuple[Bucket, ...]:
-    """The campaign's buckets, those included that fill up with the runs there are."""
+    """The campaign's buckets, those included that fill up with the runs there are.
+
+    Runs are read from the last bucket on, each once; in memory are a page and what waits for its bucket to fill.
+    """
     store, policy = workshop.campaigns, plan.campaign.buckets
-    existing = store.buckets(plan.name)
-    if policy.runs or policy.events or policy.hours:
-        records = _new_records(plan, workshop.runs, existing)
-        for bucket in form_buckets(records, policy, existing).closed:
-            store.add_bucket(plan.name, bucket, closed_by=_CLOSED_BY)
-    return _known(store, plan.name)
+    buckets, waiting = list(store.buckets(plan.name)), tuple[RunRecord, ...]()
+    ahead = None if policy.by_hand_only else after_last(buckets, plan.campaign.iov)
+    while ahead is not None:
+        page = workshop.runs.runs(ahead, limit=PAGE)
+        formed = form_buckets((*waiting, *page), policy)
+        buckets += [store.add_bucket(plan.name, bucket, closed_by=_CLOSED_BY) for bucket in formed.closed]
+        waiting = formed.waiting
+        ahead = ahead.after(page[-1].run) if len(page) == PAGE else None
+    return tuple(sorted(buckets))
 
 
-def _known(store: CampaignStore, campaign: str) -> tuple[Bucket, ...]:
-    return tuple(sorted(store.buckets(campaign)))
-
-
-def _new_records(plan: CampaignPlan, registry: RunRegistry, existing: Iterable[Bucket]) -> list[RunRecord]:
-    """Runs of the campaign after its last bucket; a registry of years is not read anew in every tick."""
-    last = max((bucket.last for bucket in existing), default=None)
-    within = None if last is None else IoV(last.exp, last.run, -1, -1)
-    return [record for record in registry.runs(within) if plan.campaign.takes(record.run)]
+def _not_started(plan: CampaignPlan, buckets: Iterable[Bucket], instance: dg.DagsterInstance) -> list[Bucket]:
+    """The buckets that no Dagster run has worked or will work; one question for those that were asked for here."""
+    own = dg.RunsFilter(tags={CAMPAIGN_TAG: plan.name})
+    asked = {known.partition for known in instance.get_run_partition_data(own)}
+    left = [bucket for bucket in buckets if bucket.key not in asked]
+    started = started_buckets(plan, instance) if left else set()
+    return [b for b in left if b.key not in started and not runs_of_bucket(instance, plan, b.key)]
 
 
 def _request(plan: CampaignPlan, bucket: Bucket) -> dg.RunRequest:
@@ -121,15 +123,18 @@ def _request(plan: CampaignPlan, bucket: Bucket) -> dg.RunRequest:
     )
 
 
-def _ahead(plan: CampaignPlan, workshop: Workshop, instance: dg.DagsterInstance) -> list[dg.RunRequest]:
-    """Have runs collected that wait for their bucket to fill; one Dagster run at a time, each file asked for once."""
-    if not ahead_calibrations(plan):
+def _ahead(
+    plan: CampaignPlan, buckets: Iterable[Bucket], workshop: Workshop, instance: dg.DagsterInstance
+) -> list[dg.RunRequest]:
+    """Have runs collected that wait for their bucket to fill; one Dagster run at a time, each change asked for once."""
+    waiting = after_last(buckets, plan.campaign.iov) if ahead_calibrations(plan) else None
+    changed = workshop.runs.last_change(waiting) if waiting is not None else 0
+    if not changed:
         return []
-    records = waiting_runs(plan, workshop.campaigns, workshop.runs)
-    job, key = ahead_job_name(plan.name), f"{plan.name}:ahead:{state_of(records)}"
+    job, key = ahead_job_name(plan.name), f"{plan.name}:ahead:{waiting}:{changed}"
     at_work = dg.RunsFilter(job_name=job, statuses=list(_UNFINISHED))
     asked_before = dg.RunsFilter(job_name=job, tags={_RUN_KEY_TAG: key})
-    if not records or any(instance.get_run_records(found, limit=1) for found in (at_work, asked_before)):
+    if any(instance.get_run_records(found, limit=1) for found in (at_work, asked_before)):
         return []
     return [dg.RunRequest(run_key=key, job_name=job, tags=run_tags(plan))]
 

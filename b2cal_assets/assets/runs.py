@@ -1,11 +1,11 @@
 """The detector's runs as assets that others make: what is registered, told by the sensor that finds it."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 import dagster as dg
 
 from b2cal_assets.asset_keys import CDST_RUNS, RAW_RUNS
-from b2cal_assets.asset_metadata import table
 from b2cal_assets.partitions import RUNS, run_key
 from b2cal_core.runs import RunRecord
 
@@ -44,17 +44,18 @@ def run_materializations(records: Iterable[RunRecord]) -> list[dg.AssetMateriali
 
 
 def _materialization(key: dg.AssetKey, record: RunRecord, data_format: str) -> dg.AssetMaterialization:
-    files = [file for file in record.files if file.data_format == data_format]
+    """One of a hundred thousand: what a person looks for, and no more; `b2cal runs show` lists the files."""
+    events = Counter[str]()
+    for file in record.files:
+        if file.data_format == data_format:
+            events[file.tag] += file.events
     return dg.AssetMaterialization(
         key,
         partition=run_key(record.run),
         metadata={
-            "run type": record.run_type,
-            "beam energy": record.beam_energy,
-            "magnet": record.magnet,
             "quality": ", ".join(sorted(record.quality)) or "unknown",
-            "started": record.started.isoformat(),
-            "ended": record.ended.isoformat(),
-            "files": table({"tag": f.tag, "events": f.events, "bytes": f.size, "path": f.path} for f in files),
+            "run": f"{record.run_type}, beam energy {record.beam_energy or 'none'}, magnet {record.magnet}, "
+            f"{record.started:%Y-%m-%d %H:%M} to {record.ended:%Y-%m-%d %H:%M} UTC",
+            "events by data tag": dg.MetadataValue.json(dict(events)),
         },
     )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -20,6 +21,8 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    exists,
+    func,
     or_,
     select,
 )
@@ -28,7 +31,7 @@ from b2cal_core.ports import RunRegistry
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.runs import RunRecord
 from resources.runs.records import record_from_json, record_to_json
-from resources.sql_database import TABLE_OPTIONS, SqlDatabase
+from resources.sql_database import TABLE_OPTIONS, SqlDatabase, utc_text
 
 _CHUNK = 5000
 _METADATA = MetaData()
@@ -41,6 +44,15 @@ _RUNS = Table(
     Column("digest", String(64), nullable=False),
     Column("document", Text(2**24 - 1), nullable=False),
     Index("reg_runs_changes", "exp", "run", "change_number"),  # the last change of a range, without its documents
+    **TABLE_OPTIONS,
+)
+# A table of its own: a registry of before has none, and its runs then count as registered since ever.
+_REGISTRATIONS = Table(
+    "reg_registrations",
+    _METADATA,
+    Column("exp", Integer, primary_key=True, autoincrement=False),
+    Column("run", Integer, primary_key=True, autoincrement=False),
+    Column("registered_at", String(32), nullable=False),
     **TABLE_OPTIONS,
 )
 # One row, locked by whoever writes: change numbers become visible in the order they are given, so no cursor skips one.
@@ -84,14 +96,24 @@ class EmbeddedRunRegistry(RunRegistry):
         records = tuple(_record(document) for _, document in rows)
         return records, rows[-1][0] if rows else start
 
-    def runs(self, within: IoV | None = None) -> tuple[RunRecord, ...]:
-        """The runs in ``within``, ends included, in order."""
-        query = select(_RUNS.c.document).order_by(_RUNS.c.exp, _RUNS.c.run)
+    def runs(
+        self, within: IoV | None = None, *, limit: int | None = None, registered_by: datetime | None = None
+    ) -> tuple[RunRecord, ...]:
+        """The runs in ``within``, ends included, in order; the first ``limit``, or those registered by then."""
+        query = select(_RUNS.c.document).order_by(_RUNS.c.exp, _RUNS.c.run).limit(limit)
         if within is not None:
             query = query.where(_lies_in(within))
+        if registered_by is not None:
+            query = query.where(~_registered_after(registered_by))
         with self._database.reading() as connection:
             documents = connection.execute(query).scalars().all()
         return tuple(map(_record, documents))
+
+    def last_change(self, within: IoV) -> int:
+        """The number of the last change of a run in ``within``; 0 while there is none."""
+        query = select(func.max(_RUNS.c.change_number)).where(_lies_in(within))
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one() or 0)
 
     def _add_chunk(self, chunk: Mapping[ExpRun, RunRecord]) -> int:
         rows = [_row(record) for record in chunk.values()]
@@ -137,12 +159,20 @@ def _write(connection: Connection, rows: list[dict[str, Any]], known: Mapping[tu
     other = [{f"b_{key}": value for key, value in row.items()} for row in rows if (row["exp"], row["run"]) in known]
     if new:
         connection.execute(_RUNS.insert(), new)
+        now = utc_text(datetime.now(UTC), "now")
+        places = [{"exp": row["exp"], "run": row["run"], "registered_at": now} for row in new]
+        connection.execute(_REGISTRATIONS.insert(), places)
     if other:
         of_run = and_(_RUNS.c.exp == bindparam("b_exp"), _RUNS.c.run == bindparam("b_run"))
         fields: dict[str, BindParameter[Any]] = {
             key: bindparam(f"b_{key}") for key in ("change_number", "digest", "document")
         }
         connection.execute(_RUNS.update().where(of_run).values(**fields), other)
+
+
+def _registered_after(moment: datetime) -> ColumnElement[bool]:
+    of_run = and_(_REGISTRATIONS.c.exp == _RUNS.c.exp, _REGISTRATIONS.c.run == _RUNS.c.run)
+    return exists().where(of_run, _REGISTRATIONS.c.registered_at > utc_text(moment, "the time asked for"))
 
 
 def _lies_in(iov: IoV) -> ColumnElement[bool]:

@@ -195,7 +195,10 @@ class DownRegistry(RunRegistry):
     def changes(self, cursor: int, limit: int = 1000) -> Any:
         raise BackendError("the run registry at registry.example.org does not answer", transient=True)
 
-    def runs(self, within: IoV | None = None) -> Any:
+    def runs(self, within: IoV | None = None, **_: Any) -> Any:
+        raise BackendError("the run registry at registry.example.org does not answer", transient=True)
+
+    def last_change(self, within: IoV) -> int:
         raise BackendError("the run registry at registry.example.org does not answer", transient=True)
 
 

@@ -94,6 +94,33 @@ class RunRegistryContract:
         assert records == (a_run(12, 1),)
         assert registry.changes(cursor) == ((), cursor)
 
+    def test_the_first_runs_of_a_range_can_be_asked_for(self, registry: RunRegistry) -> None:
+        registry.add([a_run(13, 1), a_run(12, 30), a_run(12, 4), a_run(12, 1)])
+        assert [tuple(r.run) for r in registry.runs(limit=2)] == [(12, 1), (12, 4)]
+        assert [tuple(r.run) for r in registry.runs(IoV(12, 4, -1, -1), limit=2)] == [(12, 4), (12, 30)]
+        assert len(registry.runs(limit=9)) == 4
+
+    def test_the_last_change_of_a_range_grows_with_its_runs_only(self, registry: RunRegistry) -> None:
+        here = IoV(12, 1, 12, 9)
+        assert registry.last_change(here) == 0
+        registry.add([a_run(12, 1), a_run(12, 9), a_run(13, 1)])
+        before = registry.last_change(here)
+        assert 0 < before < registry.last_change(IoV(0, 0, -1, -1))
+        registry.add([a_run(12, 10), a_run(12, 1)])
+        assert registry.last_change(here) == before
+        registry.add([a_run(12, 1, quality="Bad For Alignment")])
+        assert registry.last_change(here) > before
+
+    def test_runs_are_told_by_when_they_were_first_registered(self, registry: RunRegistry) -> None:
+        registry.add([a_run(12, 1), a_run(12, 2)])
+        moment = datetime.now(UTC)
+        assert registry.runs(registered_by=moment - timedelta(hours=1)) == ()
+        registry.add([a_run(12, 3), a_run(12, 2, quality="Bad For Alignment")])
+        then = (a_run(12, 1), a_run(12, 2, quality="Bad For Alignment"))
+        assert registry.runs(registered_by=moment) == then
+        assert registry.runs(IoV(12, 2, 12, 3), registered_by=moment) == then[1:]
+        assert registry.runs(registered_by=datetime.now(UTC)) == (*then, a_run(12, 3))
+
     def test_of_one_run_twice_in_one_call_the_later_counts(self, registry: RunRegistry) -> None:
         assert registry.add([a_run(12, 1), a_run(12, 1, events=9)]) == 1
         assert registry.runs() == (a_run(12, 1, events=9),)

@@ -14,7 +14,7 @@ from b2cal_core.errors import BackendError, ConfigurationError
 from b2cal_core.gates import CalibrationStanding, check_gate, check_order
 from b2cal_core.jobs import JobStatus
 from b2cal_core.payloads import TRANSITIONS, TagState, check_tag_name
-from b2cal_core.ranges import ExpRun
+from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.settings import Catalogue
 from b2cal_core.verdicts import Decision, Figure, SignOff, SignOffRule, Threshold, Verdict, standing
 
@@ -99,6 +99,8 @@ def test_a_campaign_takes_runs_in_its_range() -> None:
     campaign = Campaign.from_mapping(MINIMAL | {"first_run": [12, 5], "last_run": [13, 2]})
     taken = [run for run in (ExpRun(12, 4), ExpRun(12, 5), ExpRun(13, 2), ExpRun(13, 3)) if campaign.takes(run)]
     assert taken == [ExpRun(12, 5), ExpRun(13, 2)]
+    assert campaign.iov == IoV(12, 5, 13, 2)
+    assert Campaign.from_mapping(MINIMAL).iov == IoV(0, 0, -1, -1)
     assert campaign.iov == IoV(12, 5, 13, 2)
     assert Campaign.from_mapping(MINIMAL).iov == IoV(0, 0, -1, -1)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from b2cal_core.buckets import Bucket, BucketPolicy, close_by_hand, form_buckets
+from b2cal_core.buckets import Bucket, BucketPolicy, after_last, close_by_hand, form_buckets
 from b2cal_core.errors import ConfigurationError, DataError
 from b2cal_core.filters import category_of, is_selected
 from b2cal_core.ranges import ExpRun, IoV
@@ -172,6 +172,14 @@ def test_without_a_rule_not_even_a_new_experiment_closes_a_bucket() -> None:
     formation = form_buckets(records, BucketPolicy())
     assert formation.closed == ()
     assert len(formation.waiting) == 3
+
+
+def test_what_comes_after_the_last_bucket_is_told_within_the_campaign() -> None:
+    buckets = [Bucket(ExpRun(3, 6), ExpRun(3, 9)), Bucket(ExpRun(3, 1), ExpRun(3, 4))]
+    assert after_last((), IoV(3, 2, 4, -1)) == IoV(3, 2, 4, -1)
+    assert after_last(buckets, IoV(0, 0, -1, -1)) == IoV(3, 10, -1, -1)
+    assert after_last(buckets, IoV(3, 20, 4, 7)) == IoV(3, 20, 4, 7)
+    assert after_last(buckets, IoV(3, 0, 3, 9)) is None
 
 
 def test_a_person_closes_one_bucket_per_experiment_unless_it_may_cross() -> None:

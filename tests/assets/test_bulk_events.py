@@ -1,0 +1,63 @@
+"""Materialisations that are reported in bulk are what Dagster's own call makes of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.storage.event_log.sqlite.consolidated_sqlite_event_log import ConsolidatedSqliteEventLogStorage
+
+from b2cal_assets.bulk_events import report_all
+
+RAW, CDST = dg.AssetKey(["runs", "raw"]), dg.AssetKey(["runs", "cdst"])
+
+
+@pytest.fixture(params=["in memory", "one file for all", "a file for each Dagster run"])
+def instance(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    events = {
+        "module": ConsolidatedSqliteEventLogStorage.__module__,
+        "class": ConsolidatedSqliteEventLogStorage.__name__,
+        "config": {"base_dir": str(tmp_path / "events")},
+    }
+    if request.param == "in memory":
+        made = dg.DagsterInstance.ephemeral()
+    else:
+        overrides = {"event_log_storage": events} if request.param == "one file for all" else {}
+        made = dg.DagsterInstance.local_temp(str(tmp_path), overrides=overrides)
+    with made:
+        yield made
+
+
+def made(key: dg.AssetKey, partition: str, quality: str = "Good") -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(key, partition=partition, metadata={"quality": quality})
+
+
+def told(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None = None) -> list[object]:
+    wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition] if partition else None)
+    records = instance.fetch_materializations(wanted, limit=100, ascending=True).records
+    return [(r.partition_key, r.asset_materialization, r.run_id, r.event_log_entry.level) for r in records]
+
+
+def test_what_is_reported_in_bulk_reads_like_what_is_reported_one_by_one(instance: dg.DagsterInstance) -> None:
+    one_by_one, in_bulk = dg.AssetKey("one_by_one"), dg.AssetKey("in_bulk")
+    for partition in ("a", "b", "c"):
+        instance.report_runless_asset_event(made(one_by_one, partition))
+    report_all(instance, [made(in_bulk, partition) for partition in ("a", "b", "c")])
+    as_if = [(p, m._replace(asset_key=in_bulk), run, level) for p, m, run, level in told(instance, one_by_one)]
+    assert told(instance, in_bulk) == as_if
+    assert instance.get_materialized_partitions(in_bulk) == {"a", "b", "c"}
+
+
+def test_assets_are_told_apart_and_the_last_of_each_is_its_latest(instance: dg.DagsterInstance) -> None:
+    report_all(instance, [made(RAW, "a"), made(CDST, "a"), made(RAW, "b"), made(RAW, "a", "Bad For Alignment")])
+    assert instance.get_materialized_partitions(RAW) == {"a", "b"}
+    assert instance.get_materialized_partitions(CDST) == {"a"}
+    (record,) = instance.get_asset_records([RAW])
+    assert record.asset_entry.last_materialization is not None
+    assert record.asset_entry.last_materialization.asset_materialization == made(RAW, "a", "Bad For Alignment")
+    assert [m.metadata["quality"].value for _, m, *_ in told(instance, RAW, "a")] == ["Good", "Bad For Alignment"]
+
+
+def test_nothing_to_report_reports_nothing(instance: dg.DagsterInstance) -> None:
+    report_all(instance, [])
+    assert instance.get_asset_records() == []
