@@ -2,7 +2,8 @@
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,11 @@ from b2cal_assets.asset_specs import inputs_of
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.campaign_assets import bucket_job, bucket_job_name, campaign_assets, run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
-from b2cal_assets.instance_settings import keeps_own_record, prepare_dagster_home
+from b2cal_assets.instance_settings import (
+    keeps_own_record,
+    prepare_dagster_home,
+    telling_storage_failures,
+)
 from b2cal_assets.partitions import bucket_partitions_name
 from b2cal_assets.quiet_logging import quiet_logger
 from b2cal_assets.workshop import Workshop
@@ -165,8 +170,13 @@ def cancel_dead_runs(instance: dg.DagsterInstance) -> tuple[str, ...]:
     return tuple(dead)
 
 
-def quiet_instance(dagster_home: Path) -> dg.DagsterInstance:
-    """The Dagster instance of a home, for work in this process: what it prints stays on the screen."""
+@contextmanager
+def quiet_instance(dagster_home: Path) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of a home, for work in this process: what it prints stays on the screen.
+
+    Raises:
+        BackendError: also from within the block, when the database server with Dagster's record goes away.
+    """
     home = prepare_dagster_home(dagster_home)
     overrides: dict[str, Any] = {"compute_logs": _NO_CAPTURE}
     if keeps_own_record(home):
@@ -175,7 +185,9 @@ def quiet_instance(dagster_home: Path) -> dg.DagsterInstance:
             "class": "KeptConnectionsEventLog",
             "config": {"base_dir": str(home / "history" / "runs")},
         }
-    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
+    reference = InstanceRef.from_dir(str(home), overrides=overrides)
+    with telling_storage_failures(), dg.DagsterInstance.from_ref(reference) as instance:
+        yield instance
 
 
 def _text(key: dg.AssetKey) -> str:

@@ -1,13 +1,15 @@
 """How a Dagster instance is set up for calibration: written into a home, read by its web server and daemon."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from b2cal_caf.atomic_files import write_atomically
-from b2cal_core.errors import ConfigurationError
+from b2cal_core.errors import BackendError, CalibrationError, ConfigurationError
 
 SETTINGS: dict[str, Any] = {
     # A bucket uses all processors; more at a time would only wait for each other.
@@ -28,7 +30,7 @@ def make_storage(directory: Path) -> None:
     """Make the tables of a Dagster home before two servers do so at the same time, which leaves them with warnings."""
     import dagster as dg  # noqa: PLC0415 (every command uses this module, few of them Dagster)
 
-    with dg.DagsterInstance.from_config(str(prepare_dagster_home(directory))) as instance:
+    with telling_storage_failures(), dg.DagsterInstance.from_config(str(prepare_dagster_home(directory))) as instance:
         instance.get_runs_count()
 
 
@@ -38,11 +40,31 @@ def upgrade_storage(directory: Path) -> tuple[str, str] | None:
 
     if not (directory / "dagster.yaml").exists():
         return None
-    with dg.DagsterInstance.from_config(str(directory)) as instance:
+    with telling_storage_failures(), dg.DagsterInstance.from_config(str(directory)) as instance:
         before = instance.run_storage.alembic_version()
         instance.upgrade()
         after = instance.run_storage.alembic_version()
     return str((before or [None])[0]), str((after or [None])[0])
+
+
+@contextmanager
+def telling_storage_failures() -> Iterator[None]:
+    """Say what people can do when the database with Dagster's record fails, as a ``BackendError``."""
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 (as above)
+
+    try:
+        yield
+    except CalibrationError:
+        raise
+    except Exception as error:
+        cause = error if isinstance(error, DBAPIError) else error.__cause__  # Dagster tries connections some times
+        if not isinstance(cause, DBAPIError):
+            raise
+        raise BackendError(
+            f"the database with Dagster's record cannot be used: {cause.orig}; check that it can be reached, then ask"
+            " again: finished work is kept",
+            transient=True,
+        ) from error
 
 
 def prepare_dagster_home(directory: Path) -> Path:

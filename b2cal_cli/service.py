@@ -18,7 +18,10 @@ from b2cal_assets.instance_settings import make_storage
 from b2cal_cli.output import tell
 from b2cal_cli.session import WrongUsage
 from b2cal_core.errors import BackendError
+from resources.conditions.deployed import open_conditions
+from resources.deployment import registry_address
 from resources.home import HOME_VARIABLE, Home
+from resources.runs.embedded import EmbeddedRunRegistry
 
 DEFINITIONS = "b2cal_assets.definitions"
 _START_SECONDS, _STOP_SECONDS, _POLL_SECONDS = 90.0, 20.0, 0.2
@@ -52,7 +55,7 @@ def serve(home: Home, *, host: str, port: int) -> None:
         BackendError: one of the two did not start, or ended by itself.
     """
     _require_free(host, port)
-    make_storage(home.dagster_home)
+    _require_storage(home)
     environment = {**os.environ, "DAGSTER_HOME": str(home.dagster_home), HOME_VARIABLE: str(home.path)}
     with _stopping_on_signals(), ExitStack() as stack:
         try:
@@ -68,6 +71,13 @@ def serve(home: Home, *, host: str, port: int) -> None:
                 time.sleep(_POLL_SECONDS)
         except _StopRequested:
             tell("stopping")
+
+
+def _require_storage(home: Home) -> None:
+    """Make the tables that are missing, and refuse those of another version, before two servers run into them."""
+    EmbeddedRunRegistry(registry_address(home)).changes(0, limit=1)
+    open_conditions(home)
+    make_storage(home.dagster_home)
 
 
 def _commands(host: str, port: int) -> Mapping[str, Sequence[str]]:

@@ -1,10 +1,10 @@
 """What one installation uses: read from ``deployment.yaml`` in its home, or all embedded when there is no such file."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -14,6 +14,8 @@ from resources.home import Home
 from resources.notify.settings import NotifySettings, PersonSettings, TicketSettings
 
 _FROM_ENVIRONMENT = "env:"
+_SERVER_ADDRESS = re.compile(r"mysql\+pymysql://([^/?#]+@)?[^/?#@]+/[^/?#]+(\?[^#]*)?$")
+_PASSWORD = re.compile(r"[^:]+://[^/@]*:[^/]*@")
 
 
 class _Settings(BaseModel):
@@ -34,7 +36,7 @@ class StorageSettings(_Settings):
     def _keeps_no_password(self) -> "StorageSettings":
         if self.database is not None and not self.database.startswith(_FROM_ENVIRONMENT):
             check_server_address(self.database, "database")
-            if urlsplit(self.database).password is not None:
+            if _PASSWORD.match(self.database):
                 raise ValueError(
                     "an address with a password is not for this file; put it into an environment variable"
                     " and name that: env:NAME"
@@ -214,8 +216,7 @@ def storage_address(deployment: Deployment) -> str | None:
 
 def check_server_address(address: str, key: str) -> None:
     """``ValueError`` naming the key, but not the address, when it does not say where a MariaDB database is."""
-    parts = urlsplit(address)
-    if parts.scheme != "mysql+pymysql" or not parts.hostname or not parts.path.strip("/"):
+    if not _SERVER_ADDRESS.match(address):
         raise ValueError(f"{key} must be mysql+pymysql://user@host/name or env:NAME, and is not")
 
 
