@@ -18,8 +18,9 @@ from b2cal_assets.campaign_assets import bucket_job, campaign_assets
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.collecting_ahead import ahead_calibrations, ahead_job
 from b2cal_assets.workshop import SilentObserver, Workshop
+from b2cal_core.campaign_states import CampaignState
 from b2cal_core.campaigns import Campaign, Site
-from b2cal_core.errors import CalibrationError
+from b2cal_core.errors import BackendError, CalibrationError
 from b2cal_core.ports import BatchBackend, CafObserver, CampaignStore
 from b2cal_core.settings import Catalogue
 from resources.campaigns.files import FileCampaignStore, parse_campaign
@@ -85,10 +86,19 @@ def reference_plan() -> CampaignPlan:
     return CampaignPlan(campaign, catalogue, package / "scripts").checked()
 
 
+def _shown(store: CampaignStore) -> list[str]:
+    """The campaigns that are not archived; all of them while the database that knows does not answer."""
+    try:
+        return [name for name, state in store.states().items() if state is not CampaignState.archived]
+    except BackendError as error:
+        _LOG.error("archived campaigns are shown too: %s", error)
+        return list(store.names())
+
+
 def read_plans(store: CampaignStore) -> tuple[list[CampaignPlan], dict[str, CalibrationError]]:
-    """The campaigns of a store, and what is wrong with those that cannot be read."""
+    """The campaigns of a store that are not archived, and what is wrong with those that cannot be read."""
     plans, broken = [], {}
-    for name in store.names():
+    for name in _shown(store):
         try:
             plans.append(CampaignPlan.read(store, name))
         except CalibrationError as error:

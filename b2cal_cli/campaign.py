@@ -1,5 +1,8 @@
 """``b2cal campaign``: the managers' files."""
 
+import getpass
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
     from resources.campaigns.files import FileCampaignStore
 
 app = typer.Typer(name="campaign", help="Campaigns: one YAML file each.", no_args_is_help=True)
+CampaignName = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="Name of the campaign.")]
+Reason = Annotated[str, typer.Option(help="Why; it is logged.")]
+Author = Annotated[str | None, typer.Option(help="Who decides; by default you.")]
 CampaignFile = Annotated[Path, typer.Argument(metavar="FILE", help="The campaign's YAML file.")]
 
 
@@ -34,11 +40,11 @@ def campaign_of(ctx: typer.Context, name: str) -> "Campaign":
 def list_campaigns(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the campaigns; one whose file is spoiled is listed with what is wrong."""
     store = store_of(ctx)
-    entries = [_entry(store, name) for name in store.names()]
+    entries = [_entry(store, name) | {"state": state.value} for name, state in store.states().items()]
     if as_json:
         print_json(entries)
         return
-    columns = ("campaign", "kind", "catalogue", "target tag", "buckets", "problem")
+    columns = ("campaign", "state", "kind", "catalogue", "target tag", "buckets", "problem")
     rows = [[entry.get(column.replace(" ", "_"), "") for column in columns] for entry in entries]
     print_table(columns, rows, empty="no campaign yet; create one: b2cal campaign create FILE")
 
@@ -63,13 +69,19 @@ def show(
 ) -> None:
     """Show a campaign with everything its file leaves to defaults, and its calibrations in order."""
     campaign = campaign_of(ctx, name)
-    catalogue = store_of(ctx).catalogue(campaign.catalogue)
+    store = store_of(ctx)
+    catalogue = store.catalogue(campaign.catalogue)
     order = campaign.calibrations_of(catalogue)
+    changes = store.changes(name)
     if as_json:
-        print_json({**campaign.model_dump(mode="json"), "order": list(order)})
+        log = [{**asdict(change), "when": f"{change.when:%Y-%m-%dT%H:%M:%SZ}"} for change in changes]
+        state = store.states()[name].value
+        print_json({**campaign.model_dump(mode="json"), "order": list(order), "state": state, "changes": log})
         return
     import yaml
 
+    for change in changes:
+        say(f"{change.when:%Y-%m-%d %H:%M} {change.state.value} by {change.author}: {change.reason}")
     say(yaml.safe_dump(campaign.model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip())
     rows = [(name, catalogue[name].stage, ", ".join(catalogue[name].depends_on)) for name in order]
     print_table(("calibration", "stage", "depends on"), rows)
@@ -86,6 +98,44 @@ def create(ctx: typer.Context, file: CampaignFile, as_json: AsJson = False) -> N
         print_json(campaign.model_dump(mode="json"))
     else:
         say(f"campaign {campaign.name} is kept; it publishes to {campaign.target_tag}")
+
+
+@app.command()
+def pause(
+    ctx: typer.Context, name: CampaignName, reason: Reason, author: Author = None, as_json: AsJson = False
+) -> None:
+    """Start nothing more by itself; what runs is finished, and runs and buckets are booked all the same."""
+    _change(ctx, name, "paused", reason=reason, author=author, as_json=as_json)
+
+
+@app.command()
+def resume(
+    ctx: typer.Context, name: CampaignName, reason: Reason, author: Author = None, as_json: AsJson = False
+) -> None:
+    """Let a paused or archived campaign work again."""
+    _change(ctx, name, "active", reason=reason, author=author, as_json=as_json)
+
+
+@app.command()
+def archive(
+    ctx: typer.Context, name: CampaignName, reason: Reason, author: Author = None, as_json: AsJson = False
+) -> None:
+    """End a campaign: it is not shown any more; its results, its tags and its book of buckets stay."""
+    _change(ctx, name, "archived", reason=reason, author=author, as_json=as_json)
+
+
+def _change(ctx: typer.Context, name: str, state: str, *, reason: str, author: str | None, as_json: bool) -> None:
+    from b2cal_core.campaign_states import CampaignChange, CampaignState
+
+    campaign_of(ctx, name)
+    now = datetime.now(UTC)
+    with arguments():
+        change = CampaignChange(name, CampaignState(state), author or getpass.getuser(), reason, now)
+        store_of(ctx).change_state(change)
+    if as_json:
+        print_json({"campaign": name, "state": state})
+    else:
+        say(f"campaign {name} is {state}; a running Dagster follows")
 
 
 @app.command()

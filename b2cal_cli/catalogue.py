@@ -72,7 +72,7 @@ def import_scripts(
     if as_json:
         print_json({"release": release, "order": list(catalogue.order())})
     else:
-        say(f"release {release} has {len(catalogue.order())} calibrations; reload the code location in Dagster")
+        say(f"release {release} has {len(catalogue.order())} calibrations; a running Dagster follows")
 
 
 def _read(directory: Path) -> "Catalogue":

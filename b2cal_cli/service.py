@@ -1,4 +1,8 @@
-"""The web server and the daemon of Dagster as children of one process: they start together and end together."""
+"""The servers of Dagster as children of one process: they start together and end together.
+
+The code server holds the assets of all campaigns; web server and daemon ask it. When a campaign was created, changed or
+archived, it is told to load them anew, and the other two notice.
+"""
 
 import ctypes
 import os
@@ -8,13 +12,18 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._grpc.client import DagsterGrpcClient  # the only way to ask a code server whether it is there
+
 from b2cal_assets.instance_settings import make_storage
+from b2cal_cli.loaded_definitions import SOCKET, LoadedDefinitions, write_workspace
 from b2cal_cli.output import tell
 from b2cal_cli.session import WrongUsage
 from b2cal_core.errors import BackendError
@@ -59,18 +68,25 @@ def serve(home: Home, *, host: str, port: int) -> None:
     environment = {**os.environ, "DAGSTER_HOME": str(home.dagster_home), HOME_VARIABLE: str(home.path)}
     with _stopping_on_signals(), ExitStack() as stack:
         try:
-            servers = [
-                stack.enter_context(_running(name, command, home, environment))
-                for name, command in _commands(host, port).items()
-            ]
-            _await_page(host, port, servers)
+            place = Path(stack.enter_context(TemporaryDirectory(prefix="b2cal-up-")))
+            definitions = LoadedDefinitions(home, f"http://{_own_address(host)}:{port}")
+            code = stack.enter_context(_running("code server", _code_server(place / SOCKET), home, environment))
+            _await(lambda: _serves_code(place / SOCKET), [code])
+            others = _commands(host, port, write_workspace(place)).items()
+            servers = [code, *(stack.enter_context(_running(*other, home, environment)) for other in others)]
+            _await(lambda: _answers(host, port), servers[1:])
             tell(f"ready: http://{host}:{port} (home {home.path}; logs {home.path / 'logs'}); Ctrl-C stops it")
             while True:
                 for server in servers:
                     server.require_alive()
+                definitions.follow()
                 time.sleep(_POLL_SECONDS)
         except _StopRequested:
             tell("stopping")
+
+
+def _code_server(socket_: Path) -> Sequence[str]:
+    return ("-m", "dagster", "code-server", "start", "--socket", str(socket_), "--module-name", DEFINITIONS)
 
 
 def _require_storage(home: Home) -> None:
@@ -80,9 +96,9 @@ def _require_storage(home: Home) -> None:
     make_storage(home.dagster_home)
 
 
-def _commands(host: str, port: int) -> Mapping[str, Sequence[str]]:
-    web = ("-m", "dagster_webserver", "--host", host, "--port", str(port), "--module-name", DEFINITIONS)
-    return {"web server": web, "daemon": ("-m", "dagster._daemon", "run", "--module-name", DEFINITIONS)}
+def _commands(host: str, port: int, workspace: Path) -> Mapping[str, Sequence[str]]:
+    web = ("-m", "dagster_webserver", "--host", host, "--port", str(port), "--workspace", str(workspace))
+    return {"web server": web, "daemon": ("-m", "dagster._daemon", "run", "--workspace", str(workspace))}
 
 
 @contextmanager
@@ -151,22 +167,35 @@ def _require_free(host: str, port: int) -> None:
             raise WrongUsage(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port") from error
 
 
-def _await_page(host: str, port: int, servers: Sequence[_Server]) -> None:
+def _await(condition: Callable[[], bool], servers: Sequence[_Server]) -> None:
+    """Return when the first of the servers, which are to live meanwhile, does what is wanted of it."""
     end = time.monotonic() + _START_SECONDS
-    while not _answers(host, port):
+    while not condition():
         for server in servers:
             server.require_alive()
         if time.monotonic() > end:
+            first = servers[0]
             raise BackendError(
-                f"the web server does not answer after {_START_SECONDS:g} s; see {servers[0].log}", transient=True
+                f"the {first.name} does not answer after {_START_SECONDS:g} s; see {first.log}", transient=True
             )
         time.sleep(_POLL_SECONDS)
 
 
-def _answers(host: str, port: int) -> bool:
-    address = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 (compared, not bound)
+def _serves_code(socket_: Path) -> bool:
     try:
-        with urllib.request.urlopen(f"http://{address}:{port}/server_info", timeout=5) as answer:
+        return bool(DagsterGrpcClient(socket=str(socket_)).ping("there?"))
+    except DagsterUserCodeUnreachableError:
+        return False
+
+
+def _own_address(host: str) -> str:
+    """Where this machine finds what listens on ``host``."""
+    return "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 (compared, not bound)
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{_own_address(host)}:{port}/server_info", timeout=5) as answer:
             return bool(answer.status == 200)  # noqa: PLR2004 (HTTP's word for "all is well")
     except OSError:
         return False

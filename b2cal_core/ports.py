@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from b2cal_core.buckets import Bucket
+from b2cal_core.campaign_states import CampaignChange, CampaignState
 from b2cal_core.campaigns import Campaign
 from b2cal_core.failure_policies import FailurePolicy
 from b2cal_core.jobs import JobSpec, JobState
@@ -493,6 +494,22 @@ class CampaignStore(ABC):
     @abstractmethod
     def save_campaign(self, text: str) -> Campaign:
         """Check a campaign's YAML text and keep it."""
+
+    @abstractmethod
+    def states(self) -> Mapping[str, CampaignState]:
+        """Every campaign that has a file, and whether it works; a file that is not valid is listed too."""
+
+    @abstractmethod
+    def changes(self, name: str) -> tuple[CampaignChange, ...]:
+        """Who changed the state of a campaign, in order."""
+
+    @abstractmethod
+    def change_state(self, change: CampaignChange) -> None:
+        """Log a change of a campaign's state.
+
+        Raises:
+            ConfigurationError: there is no such campaign, or its tags are another's now; nothing was changed.
+        """
 
     @abstractmethod
     def catalogue(self, release: str) -> Catalogue:

@@ -1,7 +1,9 @@
 """Campaigns and catalogues as files of the home directory; the book of buckets beside the run registry."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,13 @@ import yaml
 
 from b2cal_caf.atomic_files import write_atomically
 from b2cal_core.buckets import Bucket
+from b2cal_core.campaign_states import CampaignChange, CampaignState, check_apart
 from b2cal_core.campaigns import Campaign
 from b2cal_core.errors import BackendError, CatalogueError, ConfigurationError
 from b2cal_core.ports import CampaignStore
 from b2cal_core.settings import Catalogue
 from resources.campaigns.embedded_book import BookedBucket, BucketBook
+from resources.campaigns.embedded_states import CampaignStates
 from resources.deployment import registry_address
 from resources.home import Home
 
@@ -28,6 +32,10 @@ class FileCampaignStore(CampaignStore):
     @cached_property
     def _book(self) -> BucketBook:
         return BucketBook(registry_address(self._home))
+
+    @cached_property
+    def _log(self) -> CampaignStates:
+        return CampaignStates(registry_address(self._home))
 
     def names(self) -> tuple[str, ...]:
         """The campaigns that have a file, whether it is valid or not."""
@@ -45,6 +53,30 @@ class FileCampaignStore(CampaignStore):
                 f"{file} holds a campaign called {campaign.name!r}; file and campaign must share the name"
             )
         return campaign
+
+    def states(self) -> dict[str, CampaignState]:
+        """Every campaign that has a file, and whether it works."""
+        names = self.names()
+        last = self._log.last() if names else {}
+        return {name: last.get(name, CampaignState.active) for name in names}
+
+    def changes(self, name: str) -> tuple[CampaignChange, ...]:
+        """Who changed the state of a campaign, in order."""
+        return self._log.changes(name)
+
+    def change_state(self, change: CampaignChange) -> None:
+        """Log a change of a campaign's state; one that comes back from the archive must have its tags for itself."""
+        campaign = self.campaign(change.campaign)
+        if change.state is not CampaignState.archived:
+            check_apart(campaign, self._others())
+        self._log.record(change)
+
+    def _others(self) -> Iterator[Campaign]:
+        """The campaigns that are not archived and can be read."""
+        for name, state in self.states().items():
+            if state is not CampaignState.archived:
+                with suppress(ConfigurationError):
+                    yield self.campaign(name)
 
     def campaign_text(self, name: str) -> str:
         """The text of a campaign's file, which must be there."""
@@ -66,6 +98,7 @@ class FileCampaignStore(CampaignStore):
             raise ConfigurationError(f"{source}, calibrations: {error}") from error
         except ConfigurationError as error:
             raise ConfigurationError(f"{source}, {error}") from error
+        check_apart(campaign, self._others())
         return campaign
 
     def releases(self) -> tuple[str, ...]:
@@ -105,6 +138,16 @@ class FileCampaignStore(CampaignStore):
     def add_bucket(self, campaign: str, bucket: Bucket, *, closed_by: str) -> Bucket:
         """Book a bucket; the same one again is harmless, one that overlaps another raises ``ConflictError``."""
         return self._book.add(campaign, bucket, closed_by=closed_by)
+
+    def fingerprint(self) -> str:
+        """Another one whenever a campaign, its state, a catalogue or a script was changed since."""
+        found = list(self._home.campaigns.glob("*.yaml"))
+        for release in self.releases():
+            found += self._home.catalogues.joinpath(release).glob("*.json")
+            with suppress(ConfigurationError):
+                found += self.scripts(release).glob("*.py")
+        stats = [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in sorted(found)]
+        return hashlib.sha256(f"{stats} {sorted(self.states().items())}".encode()).hexdigest()
 
     def _release_file(self, release: str, name: str) -> dict[str, Any]:
         file = self._home.catalogues / release / name

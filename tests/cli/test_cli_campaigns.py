@@ -220,3 +220,22 @@ def test_a_backfill_is_asked_for_over_all_buckets_or_some(b2cal: CommandLine, ca
         newest, oldest = instance.get_backfills()
     assert (oldest.backfill_id, oldest.status) == (asked["backfill"], BulkActionStatus.REQUESTED)
     assert newest.tags["b2cal/campaign"] == "prompt"
+
+
+def test_a_campaign_is_paused_archived_and_taken_up_again_and_the_log_says_why(
+    b2cal: CommandLine, campaign: str
+) -> None:
+    assert "Dagster follows" in b2cal.ok("campaign", "pause", campaign, "--reason", "shutdown", "--author", "ada").out
+    assert [entry["state"] for entry in b2cal.ok("campaign", "list", "--json").json] == ["paused"]
+    b2cal.ok("campaign", "archive", campaign, "--reason", "over")
+    answer = b2cal.ok("campaign", "resume", campaign, "--reason", "one more experiment", "--json")
+    assert answer.json == {"campaign": campaign, "state": "active"}
+    shown = b2cal.ok("campaign", "show", campaign, "--json").json
+    assert shown["state"] == "active"
+    assert [(change["state"], change["reason"]) for change in shown["changes"]] == [
+        ("paused", "shutdown"),
+        ("archived", "over"),
+        ("active", "one more experiment"),
+    ]
+    assert shown["changes"][0]["author"] == "ada"
+    assert b2cal("campaign", "pause", "promt", "--reason", "?").code == 2

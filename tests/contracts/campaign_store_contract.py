@@ -4,11 +4,13 @@ The release ``r1`` is known; it has the calibrations A and B, and B needs A.
 """
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from b2cal_core.buckets import Bucket
+from b2cal_core.campaign_states import CampaignChange, CampaignState
 from b2cal_core.errors import ConfigurationError, ConflictError
 from b2cal_core.ports import CampaignStore
 from b2cal_core.ranges import ExpRun
@@ -116,3 +118,35 @@ class CampaignStoreContract:
             store.add_bucket("prompt", Bucket(ExpRun(*first), ExpRun(*last)), closed_by="manager")
         assert store.buckets("prompt") == (bucket,)
         store.add_bucket("other", Bucket(ExpRun(*first), ExpRun(*last)), closed_by="manager")
+
+    def change(self, state: CampaignState, name: str = "prompt") -> CampaignChange:
+        return CampaignChange(name, state, "ada", f"it is {state}", datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
+
+    def test_a_campaign_is_active_until_its_state_is_changed_and_each_change_is_kept(
+        self, store: CampaignStore
+    ) -> None:
+        assert store.states() == {}
+        store.save_campaign(CAMPAIGN)
+        assert store.states() == {"prompt": CampaignState.active}
+        changes = tuple(map(self.change, (CampaignState.paused, CampaignState.archived)))
+        for change in changes:
+            store.change_state(change)
+        assert store.states() == {"prompt": CampaignState.archived}
+        assert store.changes("prompt") == changes
+        assert store.changes("other") == ()
+
+    def test_the_state_of_an_unknown_campaign_cannot_be_changed(self, store: CampaignStore) -> None:
+        with pytest.raises(ConfigurationError, match="'promt'"):
+            store.change_state(self.change(CampaignState.paused, "promt"))
+        assert store.changes("promt") == ()
+
+    def test_campaigns_that_write_the_same_tag_are_kept_apart(self, store: CampaignStore) -> None:
+        store.save_campaign(CAMPAIGN)
+        second = CAMPAIGN.replace("name: prompt", "name: second")
+        with pytest.raises(ConfigurationError, match="prompt publishes to data_prompt already"):
+            store.save_campaign(second)
+        store.change_state(self.change(CampaignState.archived))
+        store.save_campaign(second)
+        with pytest.raises(ConfigurationError, match="second publishes to data_prompt already"):
+            store.change_state(self.change(CampaignState.active))
+        assert store.states() == {"prompt": CampaignState.archived, "second": CampaignState.active}
