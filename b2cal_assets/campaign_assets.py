@@ -8,11 +8,14 @@ from b2cal_assets.assets.cdst import cdst_asset
 from b2cal_assets.assets.published import published_asset
 from b2cal_assets.assets.validation import validation_asset
 from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_core.campaigns import CampaignKind
 
 AssetJob = UnresolvedAssetJobDefinition
 """What ``define_asset_job`` returns; it has no public name in Dagster."""
 CAMPAIGN_TAG = "b2cal/campaign"
 _PRIORITY_TAG = "dagster/priority"
+_BACKGROUND_TAG = "b2cal/background"
+"""On the Dagster runs of all campaigns that are not prompt; `dagster.yaml` limits how many work at a time."""
 
 
 def campaign_assets(plan: CampaignPlan) -> list[dg.AssetsDefinition]:
@@ -41,4 +44,5 @@ def bucket_job(plan: CampaignPlan, executor: dg.ExecutorDefinition) -> AssetJob:
 
 def run_tags(plan: CampaignPlan) -> dict[str, str]:
     """The tags of a Dagster run of the campaign."""
-    return {CAMPAIGN_TAG: plan.name, _PRIORITY_TAG: str(plan.campaign.priority)}
+    side = {} if plan.campaign.kind is CampaignKind.prompt else {_BACKGROUND_TAG: plan.campaign.kind.value}
+    return {CAMPAIGN_TAG: plan.name, _PRIORITY_TAG: str(plan.campaign.priority), **side}

@@ -12,8 +12,18 @@ from b2cal_caf.atomic_files import write_atomically
 from b2cal_core.errors import BackendError, CalibrationError, ConfigurationError
 
 SETTINGS: dict[str, Any] = {
-    # A bucket uses all processors; more at a time would only wait for each other.
-    "concurrency": {"runs": {"max_concurrent_runs": 2}},
+    "concurrency": {
+        "runs": {
+            "max_concurrent_runs": 4,
+            "tag_concurrency_limits": [
+                # A bucket uses all processors; more of a campaign at a time would only wait for each other.
+                {"key": "b2cal/campaign", "value": {"applyLimitPerUniqueValue": True}, "limit": 2},
+                # What is done on the side never takes the places of prompt calibration.
+                {"key": "b2cal/background", "limit": 1},
+                {"key": "dagster/backfill", "limit": 1},
+            ],
+        }
+    },
     # The gates sensor starts again what a dead worker left, and finished steps are kept.
     "run_monitoring": {"enabled": True, "start_timeout_seconds": 180, "max_resume_run_attempts": 0},
     "telemetry": {"enabled": False},

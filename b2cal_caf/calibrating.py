@@ -21,12 +21,14 @@ class AlgorithmStep:
     """The strategies of a calibration; the first that fails stops the rest.
 
     Attributes:
+        background: they get only the processor time that others leave.
         failure: one sentence when it failed.
         iterate: whether an algorithm asked to go round again.
     """
 
     runs: Sequence[StepRun]
     layout: IterationLayout
+    background: bool = False
     child: Child | None = None
     position: int = 0
     failure: str = ""
@@ -58,7 +60,11 @@ class AlgorithmStep:
             return
         run = self.runs[self.position]
         self.child = start_child(
-            run.run, directory=self.layout.algorithm_output, stdout=run.log_file, stderr=run.log_file
+            run.run,
+            directory=self.layout.algorithm_output,
+            stdout=run.log_file,
+            stderr=run.log_file,
+            background=self.background,
         )
 
     def _ended(self, code: int) -> None:

@@ -256,6 +256,7 @@ class CalibrationRun:
             iteration=self.iteration,
             layout=self.layout,
         )
+        self.algorithms.background = self.around.priority < 0
         self._move(Trigger.run_algorithms)
         self.algorithms.start()
 

@@ -26,6 +26,8 @@ from b2cal_core.jobs import EXIT_DISK_FULL, EXIT_OUT_OF_MEMORY
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _GRACE_SECONDS = 2.0
+_NICENESS = 10
+"""What a process in the background takes beside one that is not: a tenth."""
 
 
 @dataclass(slots=True)
@@ -89,6 +91,7 @@ def start_child(
     stdout: Path,
     stderr: Path,
     finish: Callable[[int], None] = lambda _code: None,
+    background: bool = False,
 ) -> Child:
     """Fork a process that does the work in ``directory`` and exits with the code it returns.
 
@@ -98,6 +101,7 @@ def start_child(
         stdout: file that takes its output, emptied first.
         stderr: likewise for errors; it may be the same file.
         finish: called with the exit code, in the child, as the last thing it does.
+        background: it gets only the processor time that others leave.
     """
     directory.mkdir(parents=True, exist_ok=True)
     parent = os.getpid()
@@ -110,6 +114,8 @@ def start_child(
             pid = os.fork()
         if pid == 0:
             os.close(reading)
+            if background:
+                os.nice(_NICENESS)
             _live(work, finish, parent=parent, directory=directory, outputs=(stdout, stderr))
         return pid
 

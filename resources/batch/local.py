@@ -1,5 +1,7 @@
 """The batch system of one machine: jobs run in forked, warm processes, as many at a time as its places allow.
 
+Jobs with a priority below zero run in the background: they get the processor time that others leave.
+
 Whenever the backend is asked something it also starts what waits for a free place, and ends what takes more memory or
 time than it was given. Jobs die with the process that submitted them. An id holds the job's key and directory, so that
 any later process can judge the job by what lies there: ``exit_code``, written by the job as the last thing it does, and
@@ -180,7 +182,7 @@ class LocalBatch(BatchBackend):
 
     def _start(self, job_id: str) -> None:
         job = self._jobs[job_id]
-        job.worker = worker = self._worker()
+        job.worker = worker = self._worker(background=job.spec.priority < 0)
         job.since, job.idle_memory = time.monotonic(), worker.idle_memory
         job.processors = self._processors(job.spec.cpus)
         worker.give(job.spec, job.processors)
@@ -194,13 +196,14 @@ class LocalBatch(BatchBackend):
         taken = [one for job in self._running.values() for one in job.processors]
         return frozenset(sorted(_PROCESSORS, key=lambda one: (taken.count(one), one))[:count])
 
-    def _worker(self) -> Worker:
-        while self._idle:
-            worker = self._idle.pop()
+    def _worker(self, *, background: bool) -> Worker:
+        while fitting := [worker for worker in self._idle if worker.background is background]:
+            worker = fitting[-1]
+            self._idle.remove(worker)
             if worker.is_alive:
                 return worker
             worker.retire()
-        return start_worker()
+        return start_worker(background=background)
 
     def _watch(self) -> None:
         """End what takes more than it was given; looked at now and then only, since looking takes time too."""

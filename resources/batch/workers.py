@@ -27,11 +27,13 @@ _NOWHERE = Path(os.devnull)
 class Worker:
     """A forked process and the line to it: a job goes out, its exit code comes back, the end is the worker's death.
 
-    ``idle_memory`` is what it held, in MB, before its first job: most of it shared with the process it was forked from.
+    One in the background gets only the processor time that others leave. ``idle_memory`` is what it held, in MB, before
+    its first job: most of it shared with the process it was forked from.
     """
 
     child: Child
     line: socket.socket
+    background: bool = False
     jobs: int = 0
     idle_memory: int = 0
 
@@ -81,7 +83,7 @@ class Worker:
         return code
 
 
-def start_worker() -> Worker:
+def start_worker(*, background: bool = False) -> Worker:
     """Fork a worker; it has imported all that this process has."""
     ours, theirs = socket.socketpair()
 
@@ -92,10 +94,11 @@ def start_worker() -> Worker:
                 theirs.sendall(str(_run(json.loads(order))).encode())
         return 0
 
-    child = start_child(live, directory=Path("/"), stdout=_NOWHERE, stderr=_NOWHERE)
+    child = start_child(live, directory=Path("/"), stdout=_NOWHERE, stderr=_NOWHERE, background=background)
     theirs.close()
     ours.setblocking(False)
-    return Worker(child, ours, idle_memory=memory_of_groups(frozenset({child.pid})).get(child.pid, 0))
+    idle_memory = memory_of_groups(frozenset({child.pid})).get(child.pid, 0)
+    return Worker(child, ours, background, idle_memory=idle_memory)
 
 
 def _run(order: dict[str, Any]) -> int:

@@ -11,11 +11,12 @@ import yaml
 from asset_fakes import Laboratory, campaign_text
 
 from b2cal_assets.asset_keys import RAW_RUNS, Part, calibration_key
+from b2cal_assets.campaign_assets import run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.definitions import build_definitions, defs, reference_plan
 from b2cal_assets.instance_settings import SETTINGS, prepare_dagster_home
 from b2cal_caf.scripts import read_catalogue
-from b2cal_core.campaigns import Campaign
+from b2cal_core.campaigns import Campaign, CampaignKind
 from b2cal_core.errors import CatalogueError
 from b2cal_core.settings import Catalogue
 from resources.home import HOME_VARIABLE, Home
@@ -60,6 +61,15 @@ def test_a_calibration_is_the_more_urgent_the_more_steps_follow_it(tmp_path: Pat
     assert min(map(plan.priority, plan.raw_stage)) > plan.priority("cdst") > max(map(plan.priority, plan.cdst_stage))
     higher = replace(plan, campaign=plan.campaign.model_copy(update={"priority": 2}))
     assert all(higher.priority(name) == 200 + plan.priority(name) for name in plan.calibrations)
+
+
+def test_dagster_runs_say_which_campaign_they_are_of_and_whether_they_are_done_on_the_side(tmp_path: Path) -> None:
+    plan = prompt_plan(tmp_path)
+    assert run_tags(plan) == {"b2cal/campaign": "all", "dagster/priority": "0"}
+    kind = {"kind": CampaignKind.recalibration, "priority": -3}
+    other = replace(plan, campaign=plan.campaign.model_copy(update=kind))
+    on_the_side = {"b2cal/background": "recalibration"}
+    assert run_tags(other) == {"b2cal/campaign": "all", "dagster/priority": "-3", **on_the_side}
 
 
 def test_every_asset_of_a_campaign_has_group_owner_description_and_kind(laboratory: MakeLaboratory) -> None:

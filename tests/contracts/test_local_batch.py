@@ -56,6 +56,19 @@ class TestLocalBatch(BatchContract):
         assert [spec.priority for spec in began] == [2, 2, 0, -1]
         assert began[0] is others[1]
 
+    def test_jobs_of_less_than_no_priority_leave_the_processors_to_others(self, tmp_path: Path) -> None:
+        (tmp_path / "modules" / "nice.py").write_text(
+            "import os\nfrom pathlib import Path\ndef main(args):\n    Path('niceness').write_text(str(os.nice(0)))\n"
+        )
+        backend = LocalBatch(1)
+        specs = [
+            JobSpec(f"j{number}", tmp_path / f"j{number}", "nice", priority=priority)
+            for number, priority in enumerate((-1, 0, 7, -200))
+        ]
+        self.ended(backend, backend.submit(specs))
+        ours = os.nice(0)
+        assert [int((spec.directory / "niceness").read_text()) - ours for spec in specs] == [10, 0, 0, 10]
+
     def test_jobs_die_with_the_process_and_are_then_lost_and_may_be_run_again(self, tmp_path: Path) -> None:
         waiting = self.spec(tmp_path, wait_for=str(tmp_path / "go"))
         command = [sys.executable, "-c", PARENT, str(tmp_path / "modules"), str(waiting.directory), waiting.args[0]]
