@@ -1,91 +1,22 @@
-"""What Dagster has recorded of a bucket, and what that means for its gates. Reads only."""
+"""What is recorded of a bucket, and what that means for its gates. Reads only."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 import dagster as dg
 
 from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, published_key
+from b2cal_assets.bucket_records import BucketRecords
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_core.buckets import Bucket
-from b2cal_core.campaigns import Gate
-from b2cal_core.gates import CalibrationStanding, check_gate, check_order
-from b2cal_core.ports import SignOffLog
+from b2cal_core.campaigns import Gate, RedoPolicy
+from b2cal_core.gates import check_gate, check_order, sign_off_command
+from b2cal_core.reminders import OpenSignOff
 from b2cal_core.settings import asset_name
-from b2cal_core.verdicts import Decision, SignOff, Verdict, standing
-
-CONTENT, NAMES, VERDICT, EVIDENCE = "content", "payload names", "verdict", "evidence"
-"""Metadata that later steps rely on."""
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadRecord:
-    """The payloads a calibration made last: a hash of their content and IoVs, and their names."""
-
-    content: str
-    names: tuple[str, ...]
-
-
-class BucketLedger:
-    """One bucket of one campaign, as it stood when a thing was first asked; make a new one to look again.
-
-    Args:
-        instance: where the materialisations are recorded.
-        sign_offs: where the decisions are.
-    """
-
-    def __init__(
-        self, plan: CampaignPlan, bucket: Bucket, *, instance: dg.DagsterInstance, sign_offs: SignOffLog
-    ) -> None:
-        self._plan, self._bucket, self._instance, self._sign_offs = plan, bucket, instance, sign_offs
-        self._seen: dict[dg.AssetKey, dg.EventLogRecord | None] = {}
-
-    @property
-    def plan(self) -> CampaignPlan:
-        """The plan of the bucket's campaign."""
-        return self._plan
-
-    @property
-    def bucket(self) -> Bucket:
-        """The bucket that this is the ledger of."""
-        return self._bucket
-
-    def payloads(self, calibration: str) -> PayloadRecord | None:
-        """The payloads made last, or ``None``."""
-        found = self.metadata(calibration_key(self._plan.name, calibration, Part.payloads))
-        if found is None:
-            return None
-        return PayloadRecord(str(found[CONTENT].value), tuple(found[NAMES].value))
-
-    def verdict(self, calibration: str) -> Verdict | None:
-        """The verdict over the payloads made last; one over earlier payloads does not count."""
-        payloads = self.payloads(calibration)
-        found = self.metadata(calibration_key(self._plan.name, calibration, Part.validation))
-        if payloads is None or found is None or found[EVIDENCE].value != payloads.content:
-            return None
-        return Verdict(found[VERDICT].value)
-
-    def sign_off(self, calibration: str) -> SignOff | None:
-        """The decision that stands over the payloads made last."""
-        payloads = self.payloads(calibration)
-        if payloads is None:
-            return None
-        return standing(self.decisions(calibration), payloads.content)
-
-    def decisions(self, calibration: str) -> tuple[SignOff, ...]:
-        """All decisions over results of the calibration, in the order they were logged."""
-        return tuple(self._decisions.get(calibration, ()))
-
-    def standing(self, calibration: str) -> CalibrationStanding:
-        """How far the calibration is."""
-        return CalibrationStanding(
-            calibration,
-            has_payloads=self.payloads(calibration) is not None,
-            verdict=self.verdict(calibration),
-            sign_off=self.sign_off(calibration),
-        )
+class BucketLedger(BucketRecords):
+    """The gates of one bucket, and what it lacks."""
 
     def reasons_against_calibrating(self, calibration: str) -> tuple[str, ...]:
         """Why a calibration may not start; nothing when it may."""
@@ -94,16 +25,15 @@ class BucketLedger:
     def reasons_against_cdst(self) -> tuple[str, ...]:
         """Why cDST files may not be produced; nothing when they may."""
         shut = self._gate(self._plan.campaign.gates.cdst, self._plan.raw_stage)
-        return (*shut, *self._not_judged(self._plan.raw_stage))
+        return (*shut, *self._not_judged(self._plan.raw_stage), *self._not_fresh(self._plan.raw_stage))
 
     def reasons_against_publishing(self, buckets: Iterable[Bucket]) -> tuple[str, ...]:
         """Why the bucket may not be published; ``buckets`` are all of the campaign."""
         published = self._instance.get_materialized_partitions(published_key(self._plan.name))
-        shut = self._gate(self._plan.campaign.gates.publish, self._plan.calibrations)
-        return (*shut, *self._not_judged(self._plan.calibrations), *self._order(buckets, published))
-
-    def _order(self, buckets: Iterable[Bucket], published: Iterable[str]) -> tuple[str, ...]:
-        return check_order(self._bucket, buckets, published, campaign=self._plan.name)
+        names = self._plan.calibrations
+        shut = self._gate(self._plan.campaign.gates.publish, names)
+        late = check_order(self._bucket, buckets, published, campaign=self._plan.name)
+        return (*shut, *self._not_judged(names), *self._not_fresh(names), *late)
 
     def reasons_against_reading_cdst(self) -> tuple[str, ...]:
         """Why calibrations of the cDST stage may not start; nothing when there are cDST files."""
@@ -114,7 +44,8 @@ class BucketLedger:
     def missing(self) -> tuple[dg.AssetKey, ...]:
         """The assets of the campaign that the bucket lacks, in the order of the work.
 
-        A validation or a sign-off over payloads that were made anew since counts as lacking.
+        A validation or a sign-off over payloads that were made anew since counts as lacking, and so does what is to be
+        made again: as its rejection asks for, or because what it was made from changed and the campaign wants that.
         """
         return tuple(key for key in self._plan.asset_keys() if self._lacks(key))
 
@@ -123,11 +54,37 @@ class BucketLedger:
         return not self._lacks(key)
 
     def _lacks(self, key: dg.AssetKey) -> bool:
-        if key.path[-1] == Part.validation and self.verdict(self._plan.calibration_of(key)) is None:
+        if not self.has(key) or self._is_made_again(key):
             return True
-        if key.path[-1] == Part.sign_off and self.sign_off(self._plan.calibration_of(key)) is None:
+        if key.path[-1] == Part.validation:
+            return self.verdict(self._plan.calibration_of(key)) is None
+        return key.path[-1] == Part.sign_off and self.sign_off(self._plan.calibration_of(key)) is None
+
+    def _is_made_again(self, key: dg.AssetKey) -> bool:
+        """Whether the payloads, and with them what judges them, or the cDST files are to be made again."""
+        if key == published_key(self._plan.name):
+            return False  # a running tag is never changed backwards; a person looks whether anything can be done
+        own = () if key == cdst_key(self._plan.name) else (self._plan.calibration_of(key),)
+        if any(self.awaits_redo(name) for name in own):
             return True
-        return not self.has(key)
+        if self._plan.campaign.gates.redo_downstream is RedoPolicy.ask:
+            return False
+        before = self._seen_by(key)
+        made = {self._payloads_key(name) for name in (*own, *before)} | ({key} if not own else set())
+        return any(map(self.awaits_redo, before)) or any(map(self._changes, made))
+
+    def source(self, key: dg.AssetKey) -> dg.AssetKey:
+        """The asset that is made again where this one is: the payloads for all parts of a calibration, else itself."""
+        of_bucket = key in {cdst_key(self._plan.name), published_key(self._plan.name)}
+        return key if of_bucket else self._payloads_key(self._plan.calibration_of(key))
+
+    def is_redone_by_itself(self, key: dg.AssetKey) -> bool:
+        """Whether payloads or cDST files that are to be made again are so without a person: as the campaign says."""
+        gates = self._plan.campaign.gates
+        rejected = key != cdst_key(self._plan.name) and self.awaits_redo(self._plan.calibration_of(key))
+        if rejected and gates.redo is RedoPolicy.ask:
+            return False
+        return self.times_made(key, gates.redo_limit + 1) <= gates.redo_limit
 
     def reasons_against(self, key: dg.AssetKey, buckets: Iterable[Bucket]) -> tuple[str, ...]:
         """Why the step of an asset may not start, whatever asset of the campaign it is; ``buckets`` are all of it."""
@@ -151,33 +108,50 @@ class BucketLedger:
         if self.payloads(calibration) is None:
             return (f"{calibration} has no payloads yet in {self._bucket.key}",)
         seen = "was not validated" if verdict is None else f"has the verdict {verdict.value}"
-        place = f"{self._plan.name} {self._bucket.key} {asset_name(calibration)}"
-        return (f'{calibration} {seen} and waits for its expert: b2cal signoff accept|reject {place} --reason "…"',)
+        then = sign_off_command(f"{self._plan.name} {self._bucket.key}", asset_name(calibration))
+        return (f"{calibration} {seen} and waits for its expert{self._ended_waiver(calibration)}: {then}",)
 
-    def has(self, key: dg.AssetKey) -> bool:
-        """Whether the asset was made for the bucket."""
-        return self._record(key) is not None
+    def _ended_waiver(self, calibration: str) -> str:
+        """In brackets, that there was a waiver over the payloads; empty when there was none."""
+        payloads = self.payloads(calibration)
+        content = payloads.content if payloads is not None else ""
+        ended = [d for d in self.decisions(calibration) if d.evidence == content and d.has_ended(self._now)]
+        return f" (the waiver of {ended[-1].author} ended on {ended[-1].until:%Y-%m-%d})" if ended else ""
 
-    def metadata(self, key: dg.AssetKey) -> Mapping[str, Any] | None:
-        """What was recorded with the asset when it was made last, or ``None``."""
-        record = self._record(key)
-        made = record.asset_materialization if record is not None else None
-        return None if made is None else made.metadata
+    def open_sign_offs(self) -> tuple[OpenSignOff, ...]:
+        """The results of the bucket that are judged and wait for a person."""
+        return tuple(self._open(name) for name in self._plan.calibrations if self._waits_for_a_person(name))
 
-    def made_at(self, key: dg.AssetKey) -> float:
-        """When the asset was made last, in seconds since 1970; 0 when it never was."""
-        record = self._record(key)
-        return 0.0 if record is None else record.timestamp
+    def _waits_for_a_person(self, calibration: str) -> bool:
+        return self.verdict(calibration) is not None and bool(self.reasons_against_signing_off(calibration))
 
-    def outdated(self, key: dg.AssetKey) -> tuple[str, ...]:
-        """Why an asset that was made should be made again; nothing when it is as it should be."""
-        if key.path[-1] not in {Part.collector_output, Part.payloads}:
-            return ()
-        calibration = self._plan.calibration_of(key)
+    def _open(self, calibration: str) -> OpenSignOff:
+        payloads, verdict = self.payloads(calibration), self.verdict(calibration)
+        judged = self.made_at(calibration_key(self._plan.name, calibration, Part.validation))
+        return OpenSignOff(
+            self._plan.name,
+            self._bucket.key,
+            calibration,
+            evidence=payloads.content if payloads is not None else "",
+            since=datetime.fromtimestamp(judged, UTC),
+            verdict=verdict.value if verdict is not None else "",
+            deciders=self._plan.campaign.deciders(self._plan.settings(calibration).expert_username),
+        )
+
+    def _not_fresh(self, calibrations: Sequence[str]) -> tuple[str, ...]:
+        """Payloads made from others that changed since, unless a person accepted them after that."""
+        place = f"{self._plan.name} {self._bucket.key}"
+        return tuple(
+            f"{self._changes(self._payloads_key(name))[0]}; redo it, or accept it as it is: "
+            f"b2cal bucket run {place} --only {asset_name(name)}"
+            for name in calibrations
+            if self._changes(self._payloads_key(name)) and not self._is_accepted_since(name)
+        )
+
+    def _is_accepted_since(self, calibration: str) -> bool:
         signed = self.sign_off(calibration)
-        if signed is None or signed.decision is not Decision.rejected:
-            return ()
-        return (f"{calibration} was rejected by {signed.author} ({signed.reason})",)
+        changed = max((self.made_at(self._payloads_key(name)) for name in self._plan.visible(calibration)), default=0.0)
+        return signed is not None and not signed.by_rule and signed.when.timestamp() >= changed
 
     def _not_judged(self, calibrations: Sequence[str]) -> tuple[str, ...]:
         """Payloads that nobody and nothing has judged; the gate for the next calibration lets them through."""
@@ -191,21 +165,6 @@ class BucketLedger:
     def _gate(self, gate: Gate, calibrations: Sequence[str]) -> tuple[str, ...]:
         standings = [self.standing(name) for name in calibrations]
         return check_gate(gate, standings, campaign=self._plan.name, bucket=self._bucket)
-
-    def _record(self, key: dg.AssetKey) -> dg.EventLogRecord | None:
-        wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[self._bucket.key])
-        if key not in self._seen:
-            records = self._instance.fetch_materializations(wanted, limit=1).records
-            self._seen[key] = records[0] if records else None
-        return self._seen[key]
-
-    @cached_property
-    def _decisions(self) -> Mapping[str, Sequence[SignOff]]:
-        """Calibration to the decisions over it; one question for all of them."""
-        found: dict[str, list[SignOff]] = {}
-        for decision in self._sign_offs.decisions(self._plan.name, self._bucket.key):
-            found.setdefault(decision.calibration, []).append(decision)
-        return found
 
 
 def started_buckets(plan: CampaignPlan, instance: dg.DagsterInstance) -> set[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from pydantic import TypeAdapter, ValidationError
@@ -78,6 +79,10 @@ class BucketWork:
         """Where the CAF works on a calibration."""
         return self.workshop.places.request(self.plan.name, self.bucket, calibration=calibration)
 
+    def expert_config(self, calibration: str) -> dict[str, Any]:
+        """The configuration of a calibration, with what its rejections in this bucket ask for."""
+        return {**self.plan.expert_config(calibration), **self.ledger.redo(calibration).config}
+
     def caf_request(self, calibration: str) -> CafRequest:
         """What the CAF is asked for."""
         return CafRequest(
@@ -86,7 +91,7 @@ class BucketWork:
             database_chain=self.chain(self.plan.visible(calibration)),
             requested_iov=self.bucket.iov,
             input_data=self._input_data(self.plan.settings(calibration)),
-            expert_config=self.plan.expert_config(calibration),
+            expert_config=self.expert_config(calibration),
             failure_policy=self.plan.campaign.failure_policy(calibration),
             priority=self.plan.priority(calibration),
         )
@@ -98,7 +103,7 @@ class BucketWork:
             script=script,
             job_path=self.request_directory(calibration),
             requested_iov=self.bucket.iov,
-            expert_config=self.plan.expert_config(calibration),
+            expert_config=self.expert_config(calibration),
             previous=self.previous_payloads(calibration),
         )
 
@@ -165,7 +170,9 @@ class BucketWork:
 
     def _input_data(self, settings: CalibrationSettings) -> Mapping[str, tuple[tuple[Path, ExpRun], ...]]:
         data_format = next(name for name in _FORMATS if name in settings.input_data_formats)
-        records = self.cdst_records() if data_format == "cdst" else self.records
+        redo = self.ledger.redo(settings.name)
+        taken = self.cdst_records() if data_format == "cdst" else self.records
+        records = tuple(record for record in taken if not redo.leaves_out(record.run))
         selected = self._select(settings, records, data_format)
         if not any(selected.values()):
             filters = {name: list(settings.input_data_filters.get(name, ())) for name in sorted(selected)}

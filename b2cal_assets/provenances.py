@@ -59,7 +59,9 @@ def _judgement(ledger: BucketLedger, calibration: str) -> dict[str, str]:
     said = {"verdict": verdict.value if verdict else "not validated"}
     if decision is not None:
         said |= {"decision": decision.decision.value, "by": decision.author, "reason": decision.reason}
-    return said
+        said |= decision.terms
+    redo = ledger.redo(calibration).in_words()
+    return said | ({"redone with": redo} if redo else {})
 
 
 def _payloads_of_inputs(work: BucketWork, request: CafRequest) -> tuple[PayloadKey, ...]:

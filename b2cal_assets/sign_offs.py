@@ -48,9 +48,11 @@ def sign_off_metadata(decision: SignOff) -> Metadata:
         "reason": dg.MetadataValue.text(decision.reason),
         "evidence": dg.MetadataValue.text(decision.evidence),
         "when": dg.MetadataValue.timestamp(decision.when),
+        **{name: dg.MetadataValue.text(text) for name, text in decision.terms.items()},
     }
 
 
 def sign_off_version(decision: SignOff) -> str:
-    """The same for the same decision over the same payloads, so that deciding it again makes nothing stale."""
-    return hashlib.sha256(f"{decision.decision} {decision.evidence}".encode()).hexdigest()[:32]
+    """The same for the same payloads and way of the gate, so that deciding it again makes nothing stale."""
+    lets_through = Decision.rejected if decision.decision is Decision.rejected else Decision.accepted
+    return hashlib.sha256(f"{lets_through} {decision.evidence}".encode()).hexdigest()[:32]

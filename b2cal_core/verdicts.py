@@ -142,6 +142,21 @@ class SignOff:
         """Whether a rule decided, and no person."""
         return self.author.startswith(RULE_AUTHOR)
 
+    @property
+    def terms(self) -> dict[str, str]:
+        """What only some decisions have, in words."""
+        terms = {
+            "as deputy of": self.deputy_of,
+            "until": f"{self.until:%Y-%m-%d %H:%M} UTC" if self.until is not None else "",
+            "figure": self.figure,
+            "to be redone": self.redo.in_words() if self.redo is not None else "",
+        }
+        return {name: text for name, text in terms.items() if text}
+
+    def has_ended(self, now: datetime) -> bool:
+        """Whether it is a waiver that lets nothing through any more."""
+        return self.until is not None and now >= self.until
+
 
 class SignOffRule(StrEnum):
     """When a result is accepted without a person: never, when all figures pass, or when none fails."""
@@ -168,14 +183,17 @@ def standing(decisions: Iterable[SignOff], evidence: str) -> SignOff | None:
 
 
 def redo_in_force(decisions: Iterable[SignOff]) -> Redo:
-    """What is to be done otherwise whenever a result is made again: what its rejections asked for, one after the other.
+    """What is done otherwise whenever a result is made again: what its rejections asked for, one after the other.
 
-    A rejection counts while it stands for what was rejected: one that was taken back asks for nothing.
+    A person who accepts what was rejected takes back what was asked for.
 
     Args:
         decisions: over one calibration and bucket, in the order they were logged.
     """
-    logged = list(decisions)
-    stand = {evidence: standing(logged, evidence) for evidence in dict.fromkeys(d.evidence for d in logged)}
-    asked = (decision.redo for decision in logged if decision is stand[decision.evidence])
-    return reduce(Redo.then, filter(None, asked), Redo())
+    asked: list[tuple[str, Redo]] = []
+    for decision in decisions:
+        if decision.decision is Decision.accepted and not decision.by_rule:
+            asked = [(evidence, redo) for evidence, redo in asked if evidence != decision.evidence]
+        elif decision.redo is not None:
+            asked.append((decision.evidence, decision.redo))
+    return reduce(Redo.then, (redo for _, redo in asked), Redo())

@@ -18,7 +18,8 @@ def waiver_over(decisions: Iterable[SignOff], evidence: str, *, failed: Iterable
         failed: names of the figures that fail; when none is known, only a waiver of the whole verdict counts.
         now: a waiver counts until before its end.
     """
-    active = [d for d in decisions if d.decision is Decision.waived and d.evidence == evidence and is_active(d, now)]
+    waivers = [d for d in decisions if d.decision is Decision.waived and d.evidence == evidence]
+    active = [waiver for waiver in waivers if not waiver.has_ended(now)]
     whole = [waiver for waiver in active if not waiver.figure]
     if whole:
         return max(whole, key=_end)
@@ -26,11 +27,6 @@ def waiver_over(decisions: Iterable[SignOff], evidence: str, *, failed: Iterable
     if not last or not all(last.values()):
         return None
     return min((max(waivers, key=_end) for waivers in last.values()), key=_end)
-
-
-def is_active(waiver: SignOff, now: datetime) -> bool:
-    """Whether it has not ended yet."""
-    return waiver.until is not None and now < waiver.until
 
 
 def _end(waiver: SignOff) -> datetime:

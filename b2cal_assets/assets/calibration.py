@@ -12,7 +12,7 @@ from b2cal_assets import provenances
 from b2cal_assets.asset_keys import RAW_RUNS, Part, calibration_key, step_name
 from b2cal_assets.asset_metadata import Metadata, iov_table, seconds, table
 from b2cal_assets.asset_specs import bucket_edges, part_spec
-from b2cal_assets.bucket_ledger import CONTENT, NAMES
+from b2cal_assets.bucket_records import CONTENT, NAMES
 from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.closed_gates import wait_at_gate
@@ -168,7 +168,7 @@ def _materialized(
         "done before": dg.MetadataValue.bool(result.resumed),
         "databases": table({"calibration": n, "directory": str(d)} for n, d in result.databases.items()),
     } | seconds({name: value for name, value in result.seconds.items() if name != "collect"})
-    return dg.MaterializeResult(key, metadata=metadata, data_version=dg.DataVersion(content))
+    return dg.MaterializeResult(key, metadata=metadata | work.ledger.origin(key), data_version=dg.DataVersion(content))
 
 
 def _check_results(

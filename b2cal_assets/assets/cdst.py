@@ -50,6 +50,7 @@ def cdst_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
             _refuse_empty(result)
             manifest = work.keep_cdst(result.runs)
             metadata = _metadata(result, chain) | {"manifest": dg.MetadataValue.path(str(manifest))}
+            metadata |= work.ledger.origin(key)
             yield dg.MaterializeResult(key, metadata=metadata, data_version=dg.DataVersion(_version(result.runs)))
 
     return produce

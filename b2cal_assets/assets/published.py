@@ -61,7 +61,8 @@ def published_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
         with failing_in_words(f"publishing bucket {work.bucket.key} into {plan.campaign.target_tag}"):
             publication = _publish(work, author=f"dagster_run:{context.run.run_id}")
             version = _version(workshop.conditions, publication)
-            yield dg.MaterializeResult(key, metadata=_metadata(work, publication), data_version=version)
+            metadata = _metadata(work, publication) | work.ledger.origin(key)
+            yield dg.MaterializeResult(key, metadata=metadata, data_version=version)
             yield _check_read_back(work, key, publication)
 
     return publish_bucket

@@ -12,7 +12,7 @@ import dagster as dg
 from b2cal_assets.asset_keys import Part, calibration_key, step_name
 from b2cal_assets.asset_metadata import Metadata, figure_table, plots, round_for_people, seconds
 from b2cal_assets.asset_specs import part_spec
-from b2cal_assets.bucket_ledger import EVIDENCE, VERDICT, PayloadRecord
+from b2cal_assets.bucket_records import EVIDENCE, FAILED_FIGURES, VERDICT, PayloadRecord
 from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.closed_gates import wait_at_gate
@@ -112,6 +112,7 @@ def _validated(
     metadata: Metadata = {
         VERDICT: dg.MetadataValue.text(verdict.value),
         EVIDENCE: dg.MetadataValue.text(payloads.content),
+        FAILED_FIGURES: dg.MetadataValue.json(sorted(f.name for f in figures if f.verdict is Verdict.fail)),
         "figures": figure_table(figures),
         "plots": dg.MetadataValue.path(str(directory)),
         **plots(directory),

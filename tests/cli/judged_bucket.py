@@ -1,5 +1,6 @@
 """A home with one bucket of a campaign of three calibrations, in whose record a test writes what was made."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import dagster as dg
 from cli_answers import CommandLine
 
 from b2cal_assets.asset_keys import Part, calibration_key
-from b2cal_assets.bucket_ledger import CONTENT, EVIDENCE, NAMES, VERDICT
+from b2cal_assets.bucket_records import CONTENT, EVIDENCE, FAILED_FIGURES, NAMES, VERDICT
 from b2cal_assets.bucket_runs import quiet_instance
 from resources.home import Home
 
@@ -47,14 +48,15 @@ class JudgedBucket:
             b2cal.ok("runs", "register", 12, run, *days, "--quality", "Good")
         b2cal.ok("bucket", "close", "prompt")
 
-    def made(self, calibration: str, content: str, verdict: str | None = None, **more: Any) -> None:
+    def made(self, calibration: str, content: str, verdict: str | None = None, failed: Sequence[str] = ()) -> None:
         """Payloads with this content, collected and, with a verdict, validated."""
-        self._report(calibration, Part.collector_output)
-        self._report(calibration, Part.payloads, **{CONTENT: content, NAMES: [f"{calibration}Constants"]})
+        self._report(calibration, Part.collector_output, {})
+        self._report(calibration, Part.payloads, {CONTENT: content, NAMES: [f"{calibration}Constants"]})
         if verdict is not None:
-            self._report(calibration, Part.validation, **({VERDICT: verdict, EVIDENCE: content} | more))
+            judged = {VERDICT: verdict, EVIDENCE: content, FAILED_FIGURES: list(failed)}
+            self._report(calibration, Part.validation, judged)
 
-    def _report(self, calibration: str, part: Part, **metadata: Any) -> None:
+    def _report(self, calibration: str, part: Part, metadata: Mapping[str, Any]) -> None:
         key = calibration_key("prompt", calibration, part)
         with quiet_instance(self._home.dagster_home) as instance:
             event = dg.AssetMaterialization(key, partition=BUCKET, metadata=metadata)

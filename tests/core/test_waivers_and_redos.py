@@ -86,12 +86,13 @@ def test_rejections_add_up_and_the_later_one_wins() -> None:
     )
 
 
-def test_a_rejection_that_was_taken_back_or_replaced_asks_for_nothing() -> None:
-    asked, other = Redo(expert_config={"minimum": 1}), Redo(expert_config={"mode": "full"})
-    assert redo_in_force([rejected(asked), decided(Decision.accepted)]).is_empty
-    assert redo_in_force([rejected(asked), rejected(other)]) == other
-    assert redo_in_force([rejected(None)]).is_empty
-    assert redo_in_force([rejected(asked), decided(Decision.accepted, "two"), waived(1)]) == asked
+def test_a_rejection_that_was_taken_back_asks_for_nothing() -> None:
+    asked, accepted = Redo(expert_config={"minimum": 1}), decided(Decision.accepted)
+    assert redo_in_force([rejected(asked), accepted]).is_empty
+    assert redo_in_force([rejected(asked), accepted, rejected(None)]).is_empty
+    assert redo_in_force([rejected(asked), decided(Decision.accepted, author="rule:all_pass")]) == asked
+    assert redo_in_force([rejected(asked), rejected(None)]) == asked
+    assert redo_in_force([rejected(None), rejected(asked), decided(Decision.accepted, "two"), waived(1)]) == asked
     assert redo_in_force([]).is_empty
 
 
