@@ -1,6 +1,5 @@
 """``b2cal signoff``: decisions of people over results."""
 
-import getpass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,10 +7,13 @@ import typer
 
 from b2cal_cli.bucket import BucketKey, CampaignName, bucket_of
 from b2cal_cli.campaign import campaign_of, store_of
+from b2cal_cli.decision_terms import Said, end_of, redo_of
 from b2cal_cli.output import AsJson, print_json, print_table, say
 from b2cal_cli.session import WrongUsage, arguments, home_of
 
 if TYPE_CHECKING:
+    from b2cal_core.reminders import OpenSignOff
+    from b2cal_core.settings import CalibrationSettings
     from b2cal_core.verdicts import Decision, SignOff
 
 app = typer.Typer(name="signoff", help="Decisions over results; they are logged for ever.", no_args_is_help=True)
@@ -41,12 +43,56 @@ def list_decisions(
     if as_json:
         print_json([_fields(decision) for decision in decisions])
         return
-    columns = ("when (UTC)", "bucket", "calibration", "decision", "author", "reason")
+    columns = ("when (UTC)", "bucket", "calibration", "decision", "author", "reason", "terms")
+    print_table(columns, [_row(decision) for decision in decisions], empty="no decision yet")
+
+
+def _row(decision: "SignOff") -> tuple[str, ...]:
+    terms = "; ".join(f"{name} {text}" for name, text in decision.terms.items())
+    what = (decision.bucket, decision.calibration, decision.decision.value, decision.author, decision.reason)
+    return (f"{decision.when:%Y-%m-%d %H:%M:%S}", *what, terms)
+
+
+@app.command(name="open")
+def list_open(
+    ctx: typer.Context,
+    campaign: Annotated[str | None, typer.Argument(metavar="[CAMPAIGN]", help="By default all of them.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the results that wait for a person: since when, and who is to act."""
+    from b2cal_cli.open_sign_offs import open_sign_offs
+
+    store = store_of(ctx)
+    names = store.names() if campaign is None else (campaign_of(ctx, campaign).name,)
+    policies = {name: store.campaign(name).gates.reminders for name in names}
+    now = datetime.now(UTC)
+    found = [(one, one.to_act(policies[one.campaign], now)) for one in open_sign_offs(home_of(ctx), names)]
+    if as_json:
+        print_json([_open_fields(one, people, now) for one, people in found])
+        return
+    columns = ("campaign", "bucket", "calibration", "verdict", "waits (days)", "who is to act")
     rows = [
-        (f"{d.when:%Y-%m-%d %H:%M:%S}", d.bucket, d.calibration, d.decision.value, d.author, d.reason)
-        for d in decisions
+        (one.campaign, one.bucket, one.calibration, one.verdict, f"{_days(one, now):.1f}", ", ".join(people) or "-")
+        for one, people in found
     ]
-    print_table(columns, rows, empty="no decision yet")
+    print_table(columns, rows, empty="nothing waits for a person")
+
+
+def _days(one: "OpenSignOff", now: datetime) -> float:
+    return one.waited(now).total_seconds() / 86400
+
+
+def _open_fields(one: "OpenSignOff", people: tuple[str, ...], now: datetime) -> dict[str, object]:
+    return {
+        "campaign": one.campaign,
+        "bucket": one.bucket,
+        "calibration": one.calibration,
+        "verdict": one.verdict,
+        "evidence": one.evidence,
+        "since": one.since.isoformat(timespec="seconds"),
+        "days": round(_days(one, now), 3),
+        "to_act": list(people),
+    }
 
 
 @app.command()
@@ -62,7 +108,8 @@ def accept(
     """Accept the payloads a calibration made last; what waits for that may go on."""
     from b2cal_core.verdicts import Decision
 
-    _decide(ctx, (campaign, bucket, calibration), Decision.accepted, reason=reason, author=author, as_json=as_json)
+    said = Said(reason, author)
+    _decide(ctx, (campaign, bucket, calibration), Decision.accepted, said=said, as_json=as_json)
 
 
 @app.command()
@@ -72,13 +119,46 @@ def reject(
     bucket: BucketKey,
     calibration: CalibrationName,
     reason: Reason,
+    redo_with: Annotated[
+        str | None,
+        typer.Option(metavar="expert_config=JSON|@FILE", help="Keys of expert_config that are different in the redo."),
+    ] = None,
+    exclude_run: Annotated[
+        list[str] | None, typer.Option(metavar="EXP:RUN", help="A run whose data the redo leaves out; repeat it.")
+    ] = None,
+    boundaries: Annotated[
+        str | None, typer.Option(metavar="EXP:RUN,…", help="First runs of payloads in the redo; empty for one payload.")
+    ] = None,
+    anew: Annotated[bool, typer.Option("--anew", help="What earlier rejections asked for no longer counts.")] = False,
     author: Author = None,
     as_json: AsJson = False,
 ) -> None:
     """Reject the payloads a calibration made last; nothing that waits for it goes on until it is redone or accepted."""
     from b2cal_core.verdicts import Decision
 
-    _decide(ctx, (campaign, bucket, calibration), Decision.rejected, reason=reason, author=author, as_json=as_json)
+    settings = _settings(ctx, campaign, calibration)
+    redo = redo_of(config=redo_with, excluded=exclude_run or (), boundaries=boundaries, anew=anew, settings=settings)
+    said = Said(reason, author, redo=redo)
+    _decide(ctx, (campaign, bucket, calibration), Decision.rejected, said=said, as_json=as_json)
+
+
+@app.command()
+def waive(
+    ctx: typer.Context,
+    campaign: CampaignName,
+    bucket: BucketKey,
+    calibration: CalibrationName,
+    reason: Reason,
+    until: Annotated[str, typer.Option(metavar="DATE", help="Last day on which it lets anything through, in UTC.")],
+    figure: Annotated[str, typer.Option(help="Only this figure of merit; by default whatever failed.")] = "",
+    author: Author = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a failed verdict through the gates until a day; what has not gone on by then stays where it is."""
+    from b2cal_core.verdicts import Decision
+
+    said = Said(reason, author, until=end_of(until), figure=figure)
+    _decide(ctx, (campaign, bucket, calibration), Decision.waived, said=said, as_json=as_json)
 
 
 def calibration_of(ctx: typer.Context, campaign: str, word: str) -> str:
@@ -93,51 +173,41 @@ def calibration_of(ctx: typer.Context, campaign: str, word: str) -> str:
     return name
 
 
-def _decide(
-    ctx: typer.Context,
-    subject: tuple[str, str, str],
-    decision: "Decision",
-    *,
-    reason: str,
-    author: str | None,
-    as_json: bool,
-) -> None:
-    from b2cal_assets.sign_offs import report_sign_off
-    from b2cal_cli.ledgers import ledger_of
-    from b2cal_core.verdicts import SignOff
-    from resources.deployment import registry_address
-    from resources.signoff.embedded import EmbeddedSignOffLog
+def _settings(ctx: typer.Context, campaign: str, word: str) -> "CalibrationSettings":
+    name, chosen = calibration_of(ctx, campaign, word), campaign_of(ctx, campaign)
+    return store_of(ctx).catalogue(chosen.catalogue)[name]
 
-    if not reason.strip():
+
+def _decide(
+    ctx: typer.Context, subject: tuple[str, str, str], decision: "Decision", *, said: Said, as_json: bool
+) -> None:
+    from b2cal_cli.deciding import decide
+
+    if not said.reason.strip():
         raise WrongUsage("a decision needs a reason; give one with --reason")
     campaign, word, short = subject
     bucket, name = bucket_of(ctx, campaign, word), calibration_of(ctx, campaign, short)
-    home = home_of(ctx)
-    with arguments(), ledger_of(home, campaign, bucket) as opened:
-        payloads = opened.ledger.payloads(name)
-        if payloads is None:
-            raise WrongUsage(
-                f"{name} has no payloads in {bucket.key} to decide over; "
-                f"make them: b2cal bucket run {campaign} {bucket.key}"
-            )
-        who = author or getpass.getuser()
-        signed = SignOff(campaign, bucket.key, name, decision, who, reason, payloads.content, datetime.now(UTC))
-        EmbeddedSignOffLog(registry_address(home)).record(signed)
-        report_sign_off(opened.instance, signed)
+    signed = decide(home_of(ctx), (campaign, bucket, name), decision, said)
     if as_json:
         print_json(_fields(signed))
-    else:
-        say(f"{name} of {bucket.key} is {decision.value}; go on with: b2cal bucket run {campaign} {bucket.key}")
+        return
+    end = f" until {signed.until:%Y-%m-%d %H:%M} UTC" if signed.until is not None else ""
+    then = "do it again" if signed.redo is not None else "go on"
+    say(f"{name} of {bucket.key} is {decision.value}{end}; {then} with: b2cal bucket run {campaign} {bucket.key}")
 
 
-def _fields(decision: "SignOff") -> dict[str, str]:
+def _fields(decision: "SignOff") -> dict[str, object]:
     return {
         "campaign": decision.campaign,
         "bucket": decision.bucket,
         "calibration": decision.calibration,
         "decision": decision.decision.value,
         "author": decision.author,
+        "deputy_of": decision.deputy_of,
         "reason": decision.reason,
         "evidence": decision.evidence,
         "when": decision.when.isoformat(timespec="seconds"),
+        "until": decision.until.isoformat(timespec="seconds") if decision.until is not None else None,
+        "figure": decision.figure,
+        "redo": decision.redo.model_dump(mode="json") if decision.redo is not None else None,
     }

@@ -8,6 +8,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from b2cal_core.errors import RightsError
+
 
 class Deputy(BaseModel):
     """A person who decides for an expert, by default at any time; both days belong to the period, in UTC."""
@@ -74,6 +76,20 @@ class Deciders:
             f"{name} ({role})" for role in (Role.expert, Role.deputy, Role.manager) for name in self.named(role, day)
         ]
         return ", ".join(named) or "nobody is named"
+
+    def decides_for(self, person: str, day: date, *, experts_only: bool) -> str:
+        """The expert for whom the person decides as a deputy; empty for everybody else who may decide.
+
+        Raises:
+            RightsError: only ``experts_only`` do, and the person has no role that day.
+        """
+        role = self.role(person, day)
+        if role is Role.other and experts_only:
+            raise RightsError(
+                f"{person} may not decide here, only {self.in_words(day)}; ask one of them, or have a manager "
+                "name a deputy in the campaign's gates.deputies"
+            )
+        return self.expert if role is Role.deputy else ""
 
     def _is_mine(self, deputy: Deputy) -> bool:
         return bool(self.expert) and deputy.expert.casefold() == self.expert.casefold()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from b2cal_core.campaigns import Campaign
 from b2cal_core.deputies import Deciders, Deputy, Role
-from b2cal_core.errors import ConfigurationError
+from b2cal_core.errors import ConfigurationError, RightsError
 from b2cal_core.reminders import OpenSignOff, Reminders, due_reminders
 
 CAMPAIGN = {"name": "prompt", "catalogue": "reference", "base_tags": ["main"], "target_tag": "running"}
@@ -50,6 +50,14 @@ def test_a_calibration_without_expert_has_no_deputies() -> None:
 
 def test_those_who_may_decide_are_named_with_their_roles() -> None:
     assert DECIDERS.in_words(DAY) == "ada (expert), bob (deputy), eve (deputy), mia (manager)"
+
+
+def test_a_deputy_decides_for_the_expert_and_nobody_else_for_anybody() -> None:
+    decided = {who: DECIDERS.decides_for(who, DAY, experts_only=True) for who in ("ada", "bob", "mia")}
+    assert decided == {"ada": "", "bob": "ada", "mia": ""}
+    assert DECIDERS.decides_for("joe", DAY, experts_only=False) == ""
+    with pytest.raises(RightsError, match=r"joe may not decide here, only ada \(expert\), .*mia \(manager\); ask"):
+        DECIDERS.decides_for("joe", DAY, experts_only=True)
 
 
 def test_a_campaign_names_them() -> None:
