@@ -17,7 +17,7 @@ from b2cal_assets.assets.runs import run_assets
 from b2cal_assets.campaign_assets import bucket_job, campaign_assets
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.collecting_ahead import ahead_calibrations, ahead_job
-from b2cal_assets.workshop import SilentObserver, Workshop
+from b2cal_assets.workshop import Correspondence, SilentObserver, Workshop
 from b2cal_core.campaign_states import CampaignState
 from b2cal_core.campaigns import Campaign, Site
 from b2cal_core.errors import BackendError, CalibrationError
@@ -27,6 +27,7 @@ from resources.campaigns.files import FileCampaignStore, parse_campaign
 from resources.home import Home
 from sensors.gates import gates_sensor
 from sensors.new_runs import new_runs_sensor
+from sensors.notices import notices_sensor
 
 _LOG = logging.getLogger("b2cal")
 RECONSTRUCTION = "b2cal_detector.reconstruct_job"
@@ -73,6 +74,24 @@ def embedded_workshop(home: Home, listener: CafObserver | None = None) -> Worksh
         cdst=lambda site: EmbeddedCdst(batch(site), conditions, RECONSTRUCTION),
         validate=lambda site: open_validation(site, settings),
         listener=listener or SilentObserver(),
+        correspondence=lambda: embedded_correspondence(home),
+    )
+
+
+def embedded_correspondence(home: Home) -> Correspondence:
+    """What people are told with, as the installation says."""
+    from resources.deployment import read_deployment, registry_address  # noqa: PLC0415
+    from resources.notify.book import EmbeddedNoticeBook  # noqa: PLC0415
+    from resources.notify.opened import open_channels, open_tickets  # noqa: PLC0415
+    from resources.notify.settings import people_of  # noqa: PLC0415
+
+    settings = read_deployment(home)
+    return Correspondence(
+        open_channels(settings),
+        EmbeddedNoticeBook(registry_address(home)),
+        people_of(settings.people),
+        open_tickets(settings),
+        settings.dagster_address,
     )
 
 
@@ -148,7 +167,9 @@ def build_definitions(
             *(broken_asset(name, error) for name, error in broken.items()),
         ],
         jobs=[*jobs, *ahead],
-        sensors=[new_runs_sensor(plans, [*jobs, *ahead]), gates_sensor(plans, jobs)] if plans else [],
+        sensors=[new_runs_sensor(plans, [*jobs, *ahead]), gates_sensor(plans, jobs), notices_sensor(plans)]
+        if plans
+        else [],
         resources={"workshop": used},
         executor=executor or service_executor(),
     )

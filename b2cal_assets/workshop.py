@@ -7,6 +7,7 @@ from typing import Protocol
 
 from b2cal_core.buckets import Bucket
 from b2cal_core.campaigns import Site
+from b2cal_core.notices import People
 from b2cal_core.payloads import AuditEntry, Release
 from b2cal_core.plans import PlanDocument
 from b2cal_core.ports import (
@@ -14,9 +15,12 @@ from b2cal_core.ports import (
     CafObserver,
     CampaignStore,
     CdstProducer,
+    Channel,
     ConditionsDB,
+    NoticeBook,
     RunRegistry,
     SignOffLog,
+    TicketSystem,
     ValidationRequest,
 )
 from b2cal_core.publishing import TagIov, UpdateMode
@@ -99,6 +103,23 @@ class SilentObserver(CafObserver):
 
 
 @dataclass(frozen=True)
+class Correspondence:
+    """How people are told of the work.
+
+    Attributes:
+        channels: name to channel.
+        tickets: ``None`` when there are none.
+        dagster_address: where people open Dagster's pages; empty for no links.
+    """
+
+    channels: Mapping[str, Channel]
+    book: NoticeBook
+    people: People
+    tickets: TicketSystem | None = None
+    dagster_address: str = ""
+
+
+@dataclass(frozen=True)
 class Workshop:
     """The ports of one installation.
 
@@ -106,6 +127,7 @@ class Workshop:
         caf, cdst, validate: make the adapter for a campaign's site.
         publisher: plans and publishes in ``conditions``.
         listener: hears, besides Dagster, what happens in long work; for the command line.
+        correspondence: makes what people are told with; ``None`` when nobody is told anything.
     """
 
     places: Workplaces
@@ -118,3 +140,4 @@ class Workshop:
     cdst: Callable[[Site], CdstProducer]
     validate: Callable[[Site], Callable[[ValidationRequest], Sequence[Figure]]]
     listener: CafObserver = field(default_factory=SilentObserver)
+    correspondence: Callable[[], Correspondence] | None = None

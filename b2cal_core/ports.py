@@ -635,7 +635,7 @@ class NoticeBook(ABC):
 
     @abstractmethod
     def settled(self, campaign: str) -> Mapping[str, str]:
-        """Bucket key to the version of it of which all was told."""
+        """Bucket key to the version of it of which all was told, as ``settle`` was given it."""
 
     @abstractmethod
     def settle(self, campaign: str, bucket: str, version: str) -> None:

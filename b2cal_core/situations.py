@@ -26,6 +26,7 @@ class WorkState(StrEnum):
     failed = "failed"
     needs_sign_off = "needs sign-off"
     rejected = "rejected"
+    waived = "waived"
     accepted = "accepted"
     published = "published"
 
@@ -107,8 +108,10 @@ class CalibrationSituation:
             return WorkState.failed
         if signed is not None and signed.decision is Decision.rejected:
             return WorkState.rejected
+        if signed is not None and published:
+            return WorkState.published
         if signed is not None:
-            return WorkState.published if published else WorkState.accepted
+            return WorkState.waived if signed.decision is Decision.waived else WorkState.accepted
         return WorkState.waiting if self.open_sign_off is None else WorkState.needs_sign_off
 
 
@@ -170,7 +173,7 @@ class BucketSituation:
                 return urgent
         if self.at_work:
             return WorkState.running
-        return WorkState.accepted if states == {WorkState.accepted} else WorkState.waiting
+        return WorkState.accepted if states <= {WorkState.accepted, WorkState.waived} else WorkState.waiting
 
 
 def quoted(text: str) -> str:

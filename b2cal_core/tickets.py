@@ -19,6 +19,7 @@ from b2cal_core.situations import (
     quoted,
 )
 
+_TIME = "%Y-%m-%d %H:%M:%S"
 _KEPT = "_This text is kept by b2cal and written anew when something changes; write into the comments._"
 
 
@@ -141,7 +142,7 @@ def _calibration_text(situation: BucketSituation, one: CalibrationSituation, peo
     return _joined(
         f"{unknown}Expert: {_named(one.expert or situation.owner, people)}. Bucket `{situation.bucket.key}`.",
         f"**Verdict: {verdict.value}**" if verdict else "There is no verdict over the payloads yet.",
-        f"Judged at {findings.judged_at:%Y-%m-%d %H:%M:%S} UTC." if findings.judged_at else "",
+        f"Judged at {findings.judged_at:{_TIME}} UTC." if findings.judged_at else "",
         _section("Figures of merit", markdown_table(findings.figures)),
         _section(f"IoVs ({findings.iov_count})", markdown_table(findings.iovs)),
         f"It failed:\n\n{quoted(one.failure.sentence)}" if one.failure else "",
@@ -161,8 +162,9 @@ def _decision(one: CalibrationSituation) -> str:
     signed = one.standing.sign_off
     if signed is None:
         return ""
-    when = signed.when.strftime("%Y-%m-%d %H:%M:%S")
-    return f"{signed.decision.value.capitalize()} by `{signed.author}` at {when} UTC:\n\n{quoted(signed.reason)}"
+    until = f", until {signed.until:{_TIME}} UTC" if signed.until else ""
+    who = f"`{signed.author}` at {signed.when:{_TIME}} UTC{until}"
+    return f"{signed.decision.value.capitalize()} by {who}:\n\n{quoted(signed.reason)}"
 
 
 def _calibration_remark(situation: BucketSituation, one: CalibrationSituation, state: WorkState) -> Remark | None:
@@ -174,7 +176,7 @@ def _calibration_remark(situation: BucketSituation, one: CalibrationSituation, s
         verdict = one.open_sign_off.verdict
         told = f"It waits for your sign-off; the verdict is {verdict}. `{sign_off_command(situation.place, one.short)}`"
         return _remark(told, one.findings.content)
-    if state in {WorkState.rejected, WorkState.accepted}:
+    if state in {WorkState.rejected, WorkState.waived, WorkState.accepted}:
         return _remark(_decision(one), one.findings.content)
     if state is WorkState.published:
         return _remark(f"Published in `{situation.target_tag}`.", one.findings.content)

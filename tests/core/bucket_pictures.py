@@ -40,11 +40,15 @@ FAILURE = Failure("prompt__cdc_tracking__calibrate", "algorithm @all has *not* e
 
 def signed(one: CalibrationSituation, decision: Decision, *, author: str = "ada") -> CalibrationSituation:
     """The calibration, decided over."""
-    log = SignOff("prompt", BUCKET.key, one.name, decision, author, "a /close reason", one.findings.content, JUDGED)
+    until = NOW if decision is Decision.waived else None
+    log = SignOff(
+        "prompt", BUCKET.key, one.name, decision, author, "a /close reason", one.findings.content, JUDGED, until=until
+    )
     return replace(one, open_sign_off=None, standing=replace(one.standing, has_payloads=True, sign_off=log))
 
 
 ACCEPTED, REJECTED = signed(ASKING, Decision.accepted), signed(ASKING, Decision.rejected)
+WAIVED = signed(ASKING, Decision.waived)
 FAILED = replace(WAITING, failure=FAILURE)
 
 

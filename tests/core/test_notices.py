@@ -13,6 +13,7 @@ from bucket_pictures import (
     PLACE,
     REJECTED,
     WAITING,
+    WAIVED,
     bucket,
     other,
 )
@@ -148,6 +149,7 @@ def test_a_calibration_at_work_has_nothing_to_tell() -> None:
         (bucket(FAILED, other(REJECTED)), WorkState.failed),
         (bucket(ACCEPTED, failures=(FAILURE,)), WorkState.failed),
         (bucket(ACCEPTED), WorkState.accepted),
+        (bucket(ACCEPTED, other(WAIVED)), WorkState.accepted),
         (bucket(ACCEPTED, other(WAITING)), WorkState.waiting),
         (bucket(ACCEPTED, published_at=NOW), WorkState.published),
         (bucket(ACCEPTED, other(ASKING), published_at=NOW), WorkState.needs_sign_off),

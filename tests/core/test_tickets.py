@@ -1,7 +1,20 @@
 from dataclasses import replace
 
 import pytest
-from bucket_pictures import ACCEPTED, ASKING, BUCKET, FAILED, FAILURE, NOW, PLACE, REJECTED, WAITING, bucket, other
+from bucket_pictures import (
+    ACCEPTED,
+    ASKING,
+    BUCKET,
+    FAILED,
+    FAILURE,
+    NOW,
+    PLACE,
+    REJECTED,
+    WAITING,
+    WAIVED,
+    bucket,
+    other,
+)
 
 from b2cal_core.deputies import Deciders
 from b2cal_core.notices import People, Person
@@ -41,6 +54,8 @@ def test_the_ticket_of_a_calibration_shows_what_its_expert_has_to_look_at() -> N
         (FAILED, False, WorkState.failed, False),
         (ASKING, False, WorkState.needs_sign_off, False),
         (REJECTED, False, WorkState.rejected, False),
+        (WAIVED, False, WorkState.waived, False),
+        (WAIVED, True, WorkState.published, True),
         (ACCEPTED, False, WorkState.accepted, True),
         (ACCEPTED, True, WorkState.published, True),
         (ASKING, True, WorkState.needs_sign_off, False),
@@ -86,6 +101,7 @@ def test_a_decision_is_shown_with_author_time_and_reason() -> None:
     text = of(REJECTED).text
     assert "Rejected by `ada` at 2026-03-01 12:00:00 UTC" in text
     assert quoted("a /close reason") in text
+    assert "until 2026-03-09 12:00:00 UTC" in of(WAIVED).text
 
 
 def test_without_an_expert_the_owner_has_the_ticket_and_it_is_said() -> None:

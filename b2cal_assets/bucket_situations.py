@@ -1,0 +1,132 @@
+"""A bucket as people are told of it: read from what is recorded of it, and from the Dagster runs at work on it."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import dagster as dg
+
+from b2cal_assets.asset_keys import Part, calibration_key, published_key, step_name
+from b2cal_assets.bucket_cells import Activity
+from b2cal_assets.bucket_ledger import BucketLedger
+from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_core.reminders import OpenSignOff
+from b2cal_core.situations import BucketSituation, CalibrationSituation, Failure, Findings, Plot, Row
+
+_MAX_PLOTS, _MAX_IOVS = 8, 20
+FIGURES, PLOTS, IOVS, IOV_COUNT = "figures", "plots", "IoVs", "number of IoVs"
+"""Metadata that people look at."""
+
+
+def situation_of(ledger: BucketLedger, activity: Activity, *, at_work: bool, dagster_address: str) -> BucketSituation:
+    """How far the bucket is.
+
+    Args:
+        ledger: of the bucket.
+        activity: of the Dagster runs on it.
+        at_work: whether one of them is not finished.
+        dagster_address: where people open Dagster's pages; empty for no links.
+    """
+    plan, published = ledger.plan, published_key(ledger.plan.name)
+    steps = dict.fromkeys(step_name(key) for key in plan.asset_keys() if len(key.path) == len(published.path))
+    failures = (_failure(ledger, activity, step) for step in steps)
+    waiting = {one.calibration: one for one in ledger.open_sign_offs()}
+    calibrations = (
+        _calibration(ledger, name, activity, waiting=waiting.get(name), dagster_address=dagster_address)
+        for name in plan.calibrations
+    )
+    return BucketSituation(
+        plan.name,
+        ledger.bucket,
+        plan.campaign.owner,
+        tuple(calibrations),
+        plan.campaign.target_tag,
+        at_work=at_work,
+        failures=tuple(failure for failure in failures if failure is not None),
+        published_at=_when(ledger, published),
+        page=_page(dagster_address, published, ledger.bucket.key),
+    )
+
+
+def bucket_versions(plan: CampaignPlan, instance: dg.DagsterInstance) -> Mapping[str, str]:
+    """Bucket key to a number that grows whenever an asset of the bucket is made; of buckets with any asset."""
+    versions: dict[str, int] = {}
+    for key in plan.asset_keys():
+        made = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
+        for bucket, number in made.items():
+            versions[bucket] = max(number, versions.get(bucket, 0))
+    return {bucket: str(number) for bucket, number in versions.items()}
+
+
+def _calibration(
+    ledger: BucketLedger, name: str, activity: Activity, *, waiting: OpenSignOff | None, dagster_address: str
+) -> CalibrationSituation:
+    plan = ledger.plan
+    validation = calibration_key(plan.name, name, Part.validation)
+    steps = [step_name(calibration_key(plan.name, name, Part.payloads)), step_name(validation)]
+    failures = (_failure(ledger, activity, step) for step in steps)
+    return CalibrationSituation(
+        ledger.standing(name),
+        plan.campaign.deciders(plan.settings(name).expert_username),
+        at_work=any(step in activity.running for step in steps),
+        open_sign_off=waiting,
+        failure=next((failure for failure in failures if failure is not None), None),
+        findings=_findings(ledger, name),
+        page=_page(dagster_address, validation, ledger.bucket.key),
+    )
+
+
+def _failure(ledger: BucketLedger, activity: Activity, step: str) -> Failure | None:
+    """How a step failed last, while something that it makes is lacking."""
+    keys = [key for key in ledger.plan.asset_keys() if step_name(key) == step and not ledger.is_made(key)]
+    failed = activity.failed.get(step)
+    if failed is None or not any(activity.failure(ledger, key) for key in keys):
+        return None
+    return Failure(step, failed.sentence, datetime.fromtimestamp(failed.when, UTC))
+
+
+def _findings(ledger: BucketLedger, name: str) -> Findings:
+    payloads = ledger.payloads(name)
+    if payloads is None:
+        return Findings()
+    made = ledger.metadata(calibration_key(ledger.plan.name, name, Part.payloads)) or {}
+    validation = calibration_key(ledger.plan.name, name, Part.validation)
+    is_judged = ledger.verdict(name) is not None
+    judged = (ledger.metadata(validation) or {}) if is_judged else {}
+    return Findings(
+        payloads.content,
+        judged_at=_when(ledger, validation) if is_judged else None,
+        figures=_rows(judged, FIGURES),
+        iovs=_rows(made, IOVS)[:_MAX_IOVS],
+        iov_count=int(made[IOV_COUNT].value) if IOV_COUNT in made else 0,
+        plots=_plots(judged),
+    )
+
+
+def _rows(metadata: Mapping[str, Any], name: str) -> tuple[Row, ...]:
+    """The lines of a table in metadata, in the order of its columns; nothing where there is a word instead."""
+    found = metadata.get(name)
+    if not isinstance(found, dg.TableMetadataValue):
+        return ()
+    columns = [column.name for column in found.schema.columns]
+    return tuple({column: record.data[column] for column in columns} for record in found.records)
+
+
+def _plots(metadata: Mapping[str, Any]) -> tuple[Plot, ...]:
+    if PLOTS not in metadata:
+        return ()
+    files = sorted(Path(str(metadata[PLOTS].value)).glob("*.png"))[:_MAX_PLOTS]
+    return tuple(Plot(file.stem, file) for file in files)
+
+
+def _when(ledger: BucketLedger, key: dg.AssetKey) -> datetime | None:
+    return datetime.fromtimestamp(ledger.made_at(key), UTC) if ledger.has(key) else None
+
+
+def _page(dagster_address: str, key: dg.AssetKey, bucket: str) -> str:
+    if not dagster_address:
+        return ""
+    path = "/".join(quote(part, safe="") for part in key.path)
+    return f"{dagster_address.rstrip('/')}/assets/{path}?partition={quote(bucket, safe='')}"

@@ -1,0 +1,105 @@
+"""Who is told what: the state of every bucket becomes notices and tickets.
+
+A bucket of which all was told is not read again until something of it is made anew.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from b2cal_assets.bucket_ledger import BucketLedger, finished_buckets
+from b2cal_assets.bucket_situations import bucket_versions, situation_of
+from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.workshop import Workshop
+from b2cal_core.buckets import Bucket
+from b2cal_core.errors import BackendError
+from b2cal_core.notices import notices_of
+from b2cal_core.situations import BucketSituation
+from sensors.dagster_runs import activity, runs_of_bucket
+from sensors.telling import Teller
+
+TELLING_SECONDS = 30.0
+"""A tick has a minute; what is left when this has passed is told by the next one."""
+_BEGUN = ""
+OLD = timedelta(days=1)
+"""A bucket that was published longer ago, before anything was told of it, is no news."""
+
+
+def notices_sensor(
+    plans: Sequence[CampaignPlan],
+    *,
+    seconds: int = 60,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> dg.SensorDefinition:
+    """The sensor over all campaigns; ``seconds`` lie between its ticks, ``clock`` gives the time in UTC."""
+
+    @dg.sensor(
+        name="notices",
+        minimum_interval_seconds=seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells people what waits for them, what failed and what is published, and keeps the tickets.",
+    )
+    def notices(context: dg.SensorEvaluationContext, workshop: dg.ResourceParam[Workshop]) -> dg.SkipReason:
+        if workshop.correspondence is None:
+            return dg.SkipReason("nobody is to be told anything")
+        teller = Teller(workshop.correspondence(), clock(), time.monotonic() + TELLING_SECONDS)
+        try:
+            tell_all(plans, workshop, teller, instance=context.instance)
+        except BackendError as error:
+            teller.problems[str(error)] = None
+        for problem in teller.problems:
+            context.log.warning(problem)
+        return dg.SkipReason(in_words(teller))
+
+    return notices
+
+
+def tell_all(
+    plans: Sequence[CampaignPlan], workshop: Workshop, teller: Teller, *, instance: dg.DagsterInstance
+) -> None:
+    """Tell all that is to be told of every bucket; ``BackendError`` when the book or the registry does not answer."""
+    for plan in plans:
+        versions, settled = bucket_versions(plan, instance), teller.office.book.settled(plan.name)
+        finished = finished_buckets(plan, instance)
+        for bucket in sorted(workshop.campaigns.buckets(plan.name)):
+            version = versions.get(bucket.key, _BEGUN)
+            if bucket.key not in finished or settled.get(bucket.key) != version:
+                situation = _situation(plan, bucket, workshop, instance=instance, pages=teller.office.dagster_address)
+                is_new = bucket.key not in settled
+                if _tell(plan, situation, teller, is_new=is_new):
+                    teller.office.book.settle(plan.name, bucket.key, version)
+
+
+def in_words(teller: Teller) -> str:
+    """What a round of telling came to."""
+    done = f"{teller.told} notices told, {teller.kept} tickets brought up to date"
+    return "; ".join([done, *teller.problems])
+
+
+def _situation(
+    plan: CampaignPlan, bucket: Bucket, workshop: Workshop, *, instance: dg.DagsterInstance, pages: str
+) -> BucketSituation:
+    runs = runs_of_bucket(instance, plan, bucket.key)
+    return situation_of(
+        BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs),
+        activity(instance, runs),
+        at_work=not all(run.is_finished for run in runs),
+        dagster_address=pages,
+    )
+
+
+def _is_old(situation: BucketSituation, now: datetime) -> bool:
+    return situation.is_published and situation.published_at is not None and situation.published_at < now - OLD
+
+
+def _tell(plan: CampaignPlan, situation: BucketSituation, teller: Teller, *, is_new: bool) -> bool:
+    """Tell of one bucket; whether nothing is left, also later."""
+    if is_new and _is_old(situation, teller.now):
+        return True
+    if is_new:
+        teller.office.book.settle(plan.name, situation.bucket.key, _BEGUN)
+    found = notices_of(situation, now=teller.now, reminders=plan.campaign.gates.reminders)
+    teller.tell(found)
+    return teller.keep_tickets(situation) and situation.is_published and teller.has_told(found)

@@ -1,0 +1,24 @@
+"""A notifier of the tests: it keeps what it is told, and can be away."""
+
+from b2cal_core.errors import BackendError
+from b2cal_core.notices import Notice
+from b2cal_core.ports import Notifier
+
+
+class FakeNotifier(Notifier):
+    """Keeps notices in order; ``is_away`` makes it refuse them."""
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+        self.is_away = False
+
+    def tell(self, notice: Notice) -> None:
+        if self.is_away:
+            raise BackendError("the chat of the tests is away", transient=True)
+        self.notices.append(notice)
+
+    def told(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Kind and hearers of what was told since this was asked last."""
+        seen = [(notice.kind.value, notice.to) for notice in self.notices]
+        self.notices.clear()
+        return seen
