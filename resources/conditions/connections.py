@@ -113,7 +113,8 @@ class Database:
             return
         if revision is None:
             raise BackendError(
-                f"there are payload files, but no conditions database {self.address}; put back a copy of it",
+                f"there are payload files, but no conditions database {self.address}; put back a copy of it,"
+                " or bring the home's own to the server with `b2cal storage copy`",
                 transient=False,
             )
         if revision != schema.REVISION:

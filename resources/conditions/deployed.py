@@ -60,9 +60,12 @@ def tables_of(home: Home) -> sa.URL:
     deployment = read_deployment(home)
     settings = deployment.conditions
     database = from_environment(settings.database) if settings.database else storage_address(deployment)
-    if database:
-        return sa.make_url(database)
-    if settings.kind == "belle2":
+    return sa.make_url(database) if database else tables_in(home)
+
+
+def tables_in(home: Home) -> sa.URL:
+    """Where they are, or were, when no database is named: in the home itself."""
+    if read_deployment(home).conditions.kind == "belle2":
         return sa.URL.create("sqlite", database=str(home.conditions_dir / "book.db"))
     return database_address(home.conditions_dir, None)
 

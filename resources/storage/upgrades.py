@@ -10,6 +10,11 @@ from resources.sql_database import FIRST_REVISION, REVISION, VERSION, SqlDatabas
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
+def looked_at(url: str) -> SqlDatabase:
+    """The registry's database, whatever the version of its tables; none are made."""
+    return SqlDatabase(url, MetaData(), what="the registry", any_revision=True)
+
+
 def upgrade(url: str) -> tuple[str, str] | None:
     """Bring the tables up to date, on SQLite in one transaction, and return their version before and after.
 
@@ -21,7 +26,7 @@ def upgrade(url: str) -> tuple[str, str] | None:
     Raises:
         BackendError: they are of a version that this program does not know.
     """
-    database = SqlDatabase(url, MetaData(), what="the registry", any_revision=True)
+    database = looked_at(url)
     if database.revision() is None:
         return None
     with database.changing_tables() as connection, connection.begin():
