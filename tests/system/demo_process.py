@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from resources.campaigns.files import FileCampaignStore
-from resources.conditions.embedded import EmbeddedConditionsDB
+from resources.conditions.deployed import open_embedded
+from resources.deployment import registry_address
 from resources.home import Home
 from resources.signoff.embedded import EmbeddedSignOffLog
 
@@ -57,7 +58,7 @@ def complete_demo(home: Path, options: Sequence[str] = SMALL) -> dict[str, Any]:
 
 def tags_of(home: Path) -> dict[str, Any]:
     """Every tag with its state, and its payloads by name, md5 and IoV."""
-    conditions = EmbeddedConditionsDB(Home(home).conditions_dir)
+    conditions = open_embedded(Home(home))
     content: dict[str, Any] = {}
     for tag in conditions.list_tags():
         links = []
@@ -71,7 +72,7 @@ def tags_of(home: Path) -> dict[str, Any]:
 
 def decisions_of(home: Path) -> set[tuple[str, str, str, str]]:
     """Bucket, calibration, decision and author of everything in the log."""
-    log = EmbeddedSignOffLog(Home(home).registry_url)
+    log = EmbeddedSignOffLog(registry_address(Home(home)))
     return {(d.bucket, d.calibration, d.decision.value, d.author) for d in log.decisions("prompt")}
 
 
