@@ -20,6 +20,7 @@ from b2cal_caf.job_book import Exclusion, JobBook, Stage
 from b2cal_caf.job_failures import cause_of, sentence
 from b2cal_caf.layout import IterationLayout
 from b2cal_caf.subjobs import SubJob
+from b2cal_caf.submit_patience import SubmitPatience
 from b2cal_core.errors import BackendError
 from b2cal_core.failure_policies import Again, FailurePolicy, Resort, Trial, decide
 from b2cal_core.jobs import Cause, JobState, JobStatus
@@ -74,8 +75,10 @@ class CollectorStep:
     _unkept: list[SubJob] = field(default_factory=list)
     _unwritten: dict[Path, SubJob] = field(default_factory=dict)
     _written: float = 0.0
-    _refusals: int = 0
-    _not_before: float = 0.0
+    _patience: SubmitPatience = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._patience = SubmitPatience(self.policy, self.log)
 
     def start(self) -> None:
         """Find out what is left to do, pick up what still runs, and submit the rest."""
@@ -269,7 +272,7 @@ class CollectorStep:
         while self._later and self._later[0][0] <= now:
             self._waiting.append(heappop(self._later)[2])
         room = JOBS_IN_FLIGHT - len(self._flying)
-        if not self._waiting or room < min(_SUBMITTED_TOGETHER, len(self._waiting)) or now < self._not_before:
+        if not self._waiting or room < min(_SUBMITTED_TOGETHER, len(self._waiting)) or not self._patience.may_ask:
             return
         together = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
         for job in together:
@@ -281,7 +284,7 @@ class CollectorStep:
         except BackendError as error:
             self._put_back(together, error)
             return
-        self._refusals = 0
+        self._patience.taken()
         for job, native_id in zip(together, ids, strict=True):
             job.native_id = native_id
             self._flying[native_id] = job
@@ -293,12 +296,7 @@ class CollectorStep:
         for job in jobs:
             self._to(job, Stage.waiting, queue=False)
         self._waiting.extendleft(reversed(jobs))
-        answer = decide(self.policy, Cause.batch, before=self._refusals, trial=jobs[0].trial, host="")
-        if not error.transient or not isinstance(answer, Again):
-            raise error
-        self._refusals += 1
-        self._not_before = time.monotonic() + answer.pause
-        self.log(f"the batch system takes no jobs now, it is asked again in {answer.pause:g} s: {error}")
+        self._patience.refused(error, jobs[0].trial)
 
     def _is_news(self, job: SubJob, native_id: str, state: JobState) -> bool:
         """Whether the state is another than before; one that nobody knows of is, once that has lasted."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from b2cal_caf.atomic_files import read_json, write_json
 from b2cal_caf.job_failures import cause_of, sentence
 from b2cal_caf.root_files import root_damage
-from b2cal_core.errors import DataError
+from b2cal_caf.submit_patience import SubmitPatience
+from b2cal_core.errors import BackendError, DataError
 from b2cal_core.failure_policies import Again, FailurePolicy, Resort, Trial, decide
 from b2cal_core.jobs import Cause, JobSpec, JobState, JobStatus
 from b2cal_core.ports import BatchBackend, CafObserver
@@ -104,6 +105,10 @@ class CdstJobs:
     _failures: list[str] = field(default_factory=list)
     _done: int = 0
     _told: float = 0.0
+    _patience: SubmitPatience = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._patience = SubmitPatience(self.policy, self.observer.log)
 
     def run(self, tasks: Sequence[CdstTask]) -> None:
         """Return when every file is made.
@@ -132,10 +137,16 @@ class CdstJobs:
     def _submit(self) -> None:
         now = time.monotonic()
         ready = [task for task in self._waiting if task.not_before <= now]
-        if ready:
+        if not ready or not self._patience.may_ask:
+            return
+        try:
             ids = self.batch.submit([task.spec(self.module, self.priority) for task in ready])
-            self._flying.update(zip(ids, ready, strict=True))
-            self._waiting = [task for task in self._waiting if task.not_before > now]
+        except BackendError as error:
+            self._patience.refused(error, ready[0].trial)
+            return
+        self._patience.taken()
+        self._flying.update(zip(ids, ready, strict=True))
+        self._waiting = [task for task in self._waiting if task.not_before > now]
 
     def _hear(self, native_id: str, state: JobState) -> None:
         if not state.status.is_final and state.status is not JobStatus.held:

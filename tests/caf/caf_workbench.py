@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import uproot
 
 from b2cal_caf.local_database import LocalDatabase
 from b2cal_caf.payload_files import read_payload, write_payload
+from b2cal_core.errors import BackendError
 from b2cal_core.failure_policies import FailurePolicy
+from b2cal_core.jobs import JobSpec
 from b2cal_core.ports import CafObserver, CafRequest, CafResult
 from b2cal_core.ranges import ExpRun, IoV
 from resources.batch.local import LocalBatch
@@ -49,6 +51,20 @@ class Notebook(CafObserver):
     @property
     def logs(self) -> list[str]:
         return [event[1] for event in self.events if event[0] == "log"]
+
+
+class Reluctant(LocalBatch):
+    """A local batch system that takes no jobs at first, as one whose server is being restarted."""
+
+    def __init__(self, refusals: int, *, transient: bool = True) -> None:
+        super().__init__(2)
+        self.refusals, self.transient = refusals, transient
+
+    def submit(self, specs: Sequence[JobSpec]) -> tuple[str, ...]:
+        if self.refusals:
+            self.refusals -= 1
+            raise BackendError("the queue is being restarted", transient=self.transient)
+        return super().submit(specs)
 
 
 class Workbench:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from caf_workbench import Notebook, Workbench, values
+from caf_workbench import Notebook, Reluctant, Workbench, values
 
 from b2cal_caf.job_book import OrderKind, Stage
 from b2cal_caf.operations import CafDesk
@@ -211,20 +211,6 @@ class TestPeople:
             desk.release(["first"], "anna")
         with pytest.raises(DataError, match="is it the working directory"):
             CafDesk(bench.place / "elsewhere")
-
-
-class Reluctant(LocalBatch):
-    """A local batch system that takes no jobs at first, as one whose server is being restarted."""
-
-    def __init__(self, refusals: int, *, transient: bool = True) -> None:
-        super().__init__(2)
-        self.refusals, self.transient = refusals, transient
-
-    def submit(self, specs: Sequence[JobSpec]) -> tuple[str, ...]:
-        if self.refusals:
-            self.refusals -= 1
-            raise BackendError("the queue is being restarted", transient=self.transient)
-        return super().submit(specs)
 
 
 class Overheard(LocalBatch):

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "caf"))
-from caf_workbench import Notebook, Workbench
+from caf_workbench import Notebook, Reluctant, Workbench
 
-from b2cal_core.errors import ConfigurationError, DataError
+from b2cal_core.errors import BackendError, ConfigurationError, DataError
+from b2cal_core.failure_policies import CausePolicy, FailurePolicy
+from b2cal_core.jobs import Cause
 from b2cal_core.ports import CdstRequest, CdstResult
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.runs import DataFile, RunRecord
@@ -148,6 +150,17 @@ def test_a_killed_job_is_tried_again(bench: Workbench) -> None:
     result = produce(bench, record(bench, 1, "unlucky"))
     assert len(result.runs[0].files) == 1
     assert bench.done("make") == ["unlucky.root", "unlucky.root"]
+
+
+def test_a_batch_system_that_takes_no_jobs_is_asked_again_and_people_are_told(bench: Workbench) -> None:
+    policy = FailurePolicy(causes={Cause.batch: CausePolicy(attempts=2, pause=0.05)})
+    chain = (str(bench.constants("constants", {"Start": [(IoV(0, 0, -1, -1), 1.0)]})),)
+    request = CdstRequest(bench.place / "cdst", (record(bench, 1, "a"),), chain, policy)
+    heard = Notebook()
+    with pytest.raises(BackendError, match="the queue is being restarted"):
+        EmbeddedCdst(Reluctant(3), None, MODULE).produce(request, heard)
+    assert EmbeddedCdst(Reluctant(2), None, MODULE).produce(request, heard).jobs == 1
+    assert sum("takes no jobs now" in line for line in heard.logs) == 4
 
 
 def test_two_files_that_would_share_a_cdst_file_are_not_mixed(bench: Workbench) -> None:
