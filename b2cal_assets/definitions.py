@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from importlib import resources as packaged_files
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from b2cal_assets.assets.runs import run_assets
 from b2cal_assets.campaign_assets import bucket_job, campaign_assets
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.collecting_ahead import ahead_calibrations, ahead_job
+from b2cal_assets.run_mirror import RunMirror
 from b2cal_assets.workshop import Correspondence, SilentObserver, Workshop
 from b2cal_core.campaign_states import CampaignState
 from b2cal_core.campaigns import Campaign, Site
@@ -28,6 +30,7 @@ from resources.home import Home
 from sensors.gates import gates_sensor
 from sensors.new_runs import new_runs_sensor
 from sensors.notices import notices_sensor
+from sensors.run_feed import run_feed_sensor
 
 _LOG = logging.getLogger("b2cal")
 RECONSTRUCTION = "b2cal_detector.reconstruct_job"
@@ -93,6 +96,19 @@ def embedded_correspondence(home: Home) -> Correspondence:
         open_tickets(settings),
         settings.dagster_address,
     )
+
+
+def embedded_mirror(home: Home) -> RunMirror | None:
+    """What brings the runs of the detector's run registry into ours, where the installation names one."""
+    from resources.deployment import read_deployment, registry_address  # noqa: PLC0415
+    from resources.runs.embedded import EmbeddedRunRegistry  # noqa: PLC0415
+    from resources.runs.opened import open_run_source  # noqa: PLC0415
+
+    settings = read_deployment(home).runs
+    source = open_run_source(settings)
+    if source is None:
+        return None
+    return RunMirror(source, EmbeddedRunRegistry(registry_address(home)), again=timedelta(days=settings.again_days))
 
 
 def reference_plan() -> CampaignPlan:
@@ -167,12 +183,20 @@ def build_definitions(
             *(broken_asset(name, error) for name, error in broken.items()),
         ],
         jobs=[*jobs, *ahead],
-        sensors=[new_runs_sensor(plans, [*jobs, *ahead]), gates_sensor(plans, jobs), notices_sensor(plans)]
-        if plans
-        else [],
+        sensors=[
+            *_feeds(home),
+            *([new_runs_sensor(plans, [*jobs, *ahead]), gates_sensor(plans, jobs)] if plans else []),
+            *([notices_sensor(plans)] if plans else []),
+        ],
         resources={"workshop": used},
         executor=executor or service_executor(),
     )
+
+
+def _feeds(home: Home) -> list[dg.SensorDefinition]:
+    """The sensor of the detector's run registry, where there is one."""
+    mirror = embedded_mirror(home)
+    return [] if mirror is None else [run_feed_sensor(mirror)]
 
 
 @dg.definitions

@@ -153,6 +153,29 @@ def ingest(
 
 
 @app.command()
+def mirror(
+    ctx: typer.Context,
+    exp: Annotated[int | None, typer.Option(min=0, help="Only this experiment.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring runs over from the detector's run registry now, those that are known too, for changes of their quality.
+
+    The service (b2cal up) does so by itself for new runs, and every hour for those of the last weeks.
+    """
+    from b2cal_assets.definitions import embedded_mirror
+    from b2cal_core.ranges import IoV
+
+    opened = embedded_mirror(home_of(ctx, make=True))
+    if opened is None:
+        raise WrongUsage("no run registry is named; give runs.kind: rundb and runs.server in deployment.yaml")
+    done = opened.bring(None if exp is None else IoV(exp, 0, exp, -1))
+    if as_json:
+        print_json({"runs": done.runs, "changed": done.changed})
+    else:
+        say(f"{done.runs} runs are read, {done.changed} of them new or changed")
+
+
+@app.command()
 def register(
     ctx: typer.Context,
     exp: Experiment,

@@ -64,7 +64,8 @@ class Bucket:
 class BucketPolicy(BaseModel):
     """When a bucket is full: one of ``runs``, ``events`` and ``hours`` says so, or none: closed by hand only.
 
-    A run that fills the bucket belongs to it. Runs that do not pass ``counted`` are carried along but do not count.
+    A run that fills the bucket belongs to it. Runs that do not pass ``counted``, and those of which no file is there
+    yet, are carried along but do not count.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -126,7 +127,7 @@ class _Filling:
 
     def add(self, record: RunRecord) -> None:
         self.records.append(record)
-        if is_selected(record.labels(), self.policy.counted):
+        if record.files and is_selected(record.labels(), self.policy.counted):
             self.counted += 1
             self.events += record.events(self.policy.events_of)
             self.started = self.started or record.started

@@ -480,6 +480,28 @@ class RunRegistry(ABC):
         """A number that grows whenever a run in ``within`` is registered or changed; 0 while there is none."""
 
 
+class RunSource(ABC):
+    """A list of runs that others keep, to be read only; its runs have no files."""
+
+    @abstractmethod
+    def page(
+        self, within: IoV | None = None, *, started_since: datetime | None = None, token: str = ""
+    ) -> tuple[tuple[RunRecord, ...], str]:
+        """Some of the runs that have ended, in any order, and the token of the next page.
+
+        Args:
+            within: only runs in it, ends included; by default all.
+            started_since: only runs that started on that day or later.
+            token: as it was given with the page before, in a question that is the same otherwise; empty for the first
+                page, and given when there is no other.
+
+        Raises:
+            BackendError: the list cannot be read; ``transient`` when asking later may help.
+            RightsError: we may not read it.
+            DataError: it tells of a run that cannot be read.
+        """
+
+
 class CampaignStore(ABC):
     """Campaigns, the catalogues they use, and the book of their buckets."""
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from b2cal_core.errors import ConfigurationError, reasons_of
 from resources.home import Home
 from resources.notify.settings import NotifySettings, PersonSettings, TicketSettings
+from resources.secret_values import SecretSource
 
 _FROM_ENVIRONMENT = "env:"
 _SERVER_ADDRESS = re.compile(r"mysql\+pymysql://([^/?#]+@)?[^/?#@]+/[^/?#]+(\?[^#]*)?$")
@@ -69,6 +70,30 @@ class ConditionsSettings(_Settings):
             raise ValueError("a server is named for the kind belle2, and for no other")
         if self.kind == "embedded" and (self.token_file or self.allowed_hosts):
             raise ValueError("token_file and allowed_hosts are for the kind belle2")
+        return self
+
+
+class RunsSettings(_Settings):
+    """Where runs come from besides the feeds that people ingest.
+
+    Attributes:
+        kind: ``embedded`` for nowhere else, or ``rundb`` for Belle II's run registry, whose runs are mirrored.
+        server: for ``rundb``, the address below which ``runs/`` is, for example ``https://rundb.example.org/rest/v1``.
+        token: for ``rundb``, ``file:PATH`` of a file that only its owner may read, or ``env:NAME``.
+        again_days: runs that started in so many days are read again every hour, for changes of their quality.
+    """
+
+    kind: Literal["embedded", "rundb"] = "embedded"
+    server: str | None = None
+    token: SecretSource | None = None
+    again_days: float = Field(default=30, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> "RunsSettings":
+        if (self.kind == "rundb") != (self.server is not None):
+            raise ValueError("a server is named for the kind rundb, and for no other")
+        if self.kind == "embedded" and self.token is not None:
+            raise ValueError("token is for the kind rundb")
         return self
 
 
@@ -168,6 +193,7 @@ class Deployment(_Settings):
 
     storage: StorageSettings = StorageSettings()
     conditions: ConditionsSettings = ConditionsSettings()
+    runs: RunsSettings = RunsSettings()
     publishing: PublishingSettings = PublishingSettings()
     collector_cache: CollectorCacheSettings = CollectorCacheSettings()
     batch: BatchSettings = BatchSettings()

@@ -1,6 +1,7 @@
 """What every run registry, and every fake of one, must do."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -20,23 +21,42 @@ def a_run(exp: int, run: int, *, quality: str = "Good", events: int = 100) -> Ru
     )
 
 
-class RunRegistryContract:
+@dataclass(frozen=True)
+class Reader:
+    """A list of runs as it is read, all pages of it, and a way to put runs there from outside."""
+
+    fill: Callable[[Sequence[RunRecord]], object]
+    read: Callable[[IoV | None], Iterable[RunRecord]]
+
+
+class RunReadingContract:
+    """What holds of every list of runs, whether it is ours to write or not."""
+
     @pytest.fixture
-    def registry(self) -> Iterator[RunRegistry]:
+    def reader(self) -> Reader:
         raise NotImplementedError
 
-    def test_an_empty_registry_answers_nothing(self, registry: RunRegistry) -> None:
-        assert registry.runs() == ()
-        assert registry.changes(0) == ((), 0)
+    def test_where_there_are_no_runs_none_are_read(self, reader: Reader) -> None:
+        assert list(reader.read(None)) == []
+        assert list(reader.read(IoV(12, 1, 13, 4))) == []
 
-    def test_a_run_comes_back_as_it_was_registered(self, registry: RunRegistry) -> None:
-        bare = RunRecord(ExpRun(0, 0), "null", "", "Off", frozenset(), a_run(0, 0).started, a_run(0, 0).ended)
-        assert registry.add([a_run(12, 3), bare]) == 2
-        assert registry.runs() == (bare, a_run(12, 3))
+    def test_a_run_is_read_with_what_calibrations_ask_of_it(self, reader: Reader) -> None:
+        reader.fill([a_run(12, 3), replace(a_run(0, 0), run_type="null", magnet="Off", beam_energy="")])
+        ours, other = sorted(reader.read(None), key=lambda record: record.run, reverse=True)
+        assert (ours.run, ours.run_type, ours.beam_energy, ours.magnet) == (ExpRun(12, 3), "physics", "4S", "On")
+        assert (ours.started, ours.ended) == (a_run(12, 3).started, a_run(12, 3).ended)
+        assert "Good" in ours.quality
+        assert (other.run, other.run_type, other.beam_energy, other.magnet) == (ExpRun(0, 0), "null", "", "Off")
 
-    def test_runs_come_in_order_of_experiment_and_run(self, registry: RunRegistry) -> None:
-        registry.add([a_run(13, 1), a_run(12, 30), a_run(12, 4)])
-        assert [tuple(r.run) for r in registry.runs()] == [(12, 4), (12, 30), (13, 1)]
+    def test_what_changed_about_a_run_is_read(self, reader: Reader) -> None:
+        reader.fill([a_run(12, 1), a_run(12, 2)])
+        reader.fill([a_run(12, 2, quality="Bad For Alignment")])
+        assert {record.run.run: "Good" in record.quality for record in reader.read(None)} == {1: True, 2: False}
+
+    def test_many_runs_are_read_once_each(self, reader: Reader) -> None:
+        reader.fill([a_run(exp, run) for exp in (12, 13) for run in range(5)])
+        assert len(list(reader.read(None))) == 10
+        assert sorted(tuple(r.run) for r in reader.read(IoV(12, 3, 13, 1))) == [(12, 3), (12, 4), (13, 0), (13, 1)]
 
     @pytest.mark.parametrize(
         ("within", "expected"),
@@ -50,13 +70,40 @@ class RunRegistryContract:
             (IoV(12, 31, -1, -1), [(13, 1), (14, 2)]),
             (IoV(0, 0, -1, -1), [(12, 4), (12, 30), (13, 1), (14, 2)]),
             (IoV(13, 0, 13, -1), [(13, 1)]),
+            (IoV(12, 0, 13, -1), [(12, 4), (12, 30), (13, 1)]),
+            (IoV(12, 5, 14, 1), [(12, 30), (13, 1)]),
+            (IoV(12, 30, 14, 2), [(12, 30), (13, 1), (14, 2)]),
+            (IoV(13, 0, 14, 2), [(13, 1), (14, 2)]),
         ],
     )
     def test_a_range_takes_its_ends_and_nothing_beyond(
-        self, registry: RunRegistry, within: IoV, expected: list[tuple[int, int]]
+        self, reader: Reader, within: IoV, expected: list[tuple[int, int]]
     ) -> None:
-        registry.add([a_run(12, 4), a_run(12, 30), a_run(13, 1), a_run(14, 2)])
-        assert [tuple(r.run) for r in registry.runs(within)] == expected
+        reader.fill([a_run(12, 4), a_run(12, 30), a_run(13, 1), a_run(14, 2)])
+        assert sorted(tuple(r.run) for r in reader.read(within)) == expected
+
+
+class RunRegistryContract(RunReadingContract):
+    @pytest.fixture
+    def registry(self) -> Iterator[RunRegistry]:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def reader(self, registry: RunRegistry) -> Reader:
+        return Reader(registry.add, registry.runs)
+
+    def test_an_empty_registry_answers_nothing(self, registry: RunRegistry) -> None:
+        assert registry.runs() == ()
+        assert registry.changes(0) == ((), 0)
+
+    def test_a_run_comes_back_as_it_was_registered(self, registry: RunRegistry) -> None:
+        bare = RunRecord(ExpRun(0, 0), "null", "", "Off", frozenset(), a_run(0, 0).started, a_run(0, 0).ended)
+        assert registry.add([a_run(12, 3), bare]) == 2
+        assert registry.runs() == (bare, a_run(12, 3))
+
+    def test_runs_come_in_order_of_experiment_and_run(self, registry: RunRegistry) -> None:
+        registry.add([a_run(13, 1), a_run(12, 30), a_run(12, 4)])
+        assert [tuple(r.run) for r in registry.runs()] == [(12, 4), (12, 30), (13, 1)]
 
     def test_registering_the_same_again_changes_nothing(self, registry: RunRegistry) -> None:
         registry.add([a_run(12, 1), a_run(12, 2)])

@@ -1,5 +1,6 @@
 """Filters, the selection of files, and how runs are gathered into buckets."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -126,6 +127,12 @@ def test_buckets_form_by_counted_runs_and_carry_the_others_along() -> None:
     records = [record(3, run, run_type="cosmic" if run in {2, 3} else "physics") for run in range(1, 8)]
     assert keys(records, BucketPolicy(runs=2)) == [(1, 4), (5, 6)]
     assert [r.run.run for r in form_buckets(records, BucketPolicy(runs=2)).waiting] == [7]
+
+
+def test_a_run_whose_files_are_not_there_yet_does_not_fill_a_bucket() -> None:
+    records = [replace(record(3, run), files=()) if run in {1, 3} else record(3, run) for run in range(1, 6)]
+    assert keys(records, BucketPolicy(runs=2)) == [(1, 4)]
+    assert keys(records, BucketPolicy(hours=3)) == [(1, 4)]
 
 
 def test_buckets_form_by_events_and_by_time() -> None:
