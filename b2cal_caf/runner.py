@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,33 +62,33 @@ class Runner:
 
     def run(self, request: CafRequest, observer: CafObserver) -> CafResult:
         """See ``Caf.run``."""
-        layout = RequestLayout(request.directory.absolute())
-        layout.directory.mkdir(parents=True, exist_ok=True)
-        with request_lock(layout.directory, log=observer.log, check=self._check):
-            identity = request_identity(request, self.constants)
+        with self._opened(request, observer) as (layout, identity):
             done = read_result(layout.result, identity)
             if done is not None:
                 observer.log(f"everything in {layout.directory} was done before, with the same inputs")
                 return done
-            try:
-                return self._work(request, layout, identity, observer)
-            except OSError as error:
-                raise in_words(error, layout) from error
+            return self._work(request, layout, identity, observer)
 
     def collect_ahead(self, request: CafRequest, observer: CafObserver, awaited: frozenset[str]) -> CollectedSummary:
         """See ``Caf.collect_ahead``."""
+        with self._opened(request, observer) as (layout, identity):
+            loaded, around = self._prepare(request, layout, identity, observer)
+            runs = {run.name: run for run in _runs_of_first_collections(loaded, around, awaited)}
+            self._work_through(runs, around, stop_at=_COLLECTED)
+            for run in runs.values():
+                if run.error:
+                    observer.log(f"collecting ahead of the bucket failed, and is tried again later: {run.error}")
+            return collected_summary(layout, runs, dict(loaded.rejected))
+
+    @contextmanager
+    def _opened(self, request: CafRequest, observer: CafObserver) -> Iterator[tuple[RequestLayout, str]]:
+        """Have the request's directory to ourselves: its paths, and the identity of what is asked for."""
         layout = RequestLayout(request.directory.absolute())
         layout.directory.mkdir(parents=True, exist_ok=True)
         with request_lock(layout.directory, log=observer.log, check=self._check):
             identity = request_identity(request, self.constants)
             try:
-                loaded, around = self._prepare(request, layout, identity, observer)
-                runs = {run.name: run for run in _runs_of_first_collections(loaded, around, awaited)}
-                self._work_through(runs, around, stop_at=_COLLECTED)
-                for run in runs.values():
-                    if run.error:
-                        observer.log(f"collecting ahead of the bucket failed, and is tried again later: {run.error}")
-                return collected_summary(layout, runs, dict(loaded.rejected))
+                yield layout, identity
             except OSError as error:
                 raise in_words(error, layout) from error
 
