@@ -40,7 +40,7 @@ class Teller:
     _tickets_away: bool = False
 
     def tell(self, notices: Iterable[Notice]) -> None:
-        """Deliver what is due; a channel that fails is left alone for the rest of the round."""
+        """Deliver what is due; a channel that is down is left alone for the rest of the round."""
         by_key = {notice.key: notice for notice in notices}
         for delivery in self.office.book.due(self._deliveries(by_key.values()), self.now):
             if delivery.channel not in self._silent and not self._is_late():
@@ -77,7 +77,8 @@ class Teller:
             self.office.channels[delivery.channel].notifier.tell(told)
         except CalibrationError as error:
             book.failed(delivery, str(error), self.now)
-            self._silent.add(delivery.channel)
+            if isinstance(error, BackendError):  # else it is about those who were to hear this one
+                self._silent.add(delivery.channel)
             self.problems[str(error)] = None
             return
         book.told(delivery, self.now)

@@ -247,6 +247,18 @@ def test_a_channel_that_is_away_holds_up_no_other_and_is_tried_again_later(offic
     assert at.chat.told() == []
 
 
+def test_a_person_who_cannot_be_reached_holds_up_nobody_else(office: Callable[..., Office]) -> None:
+    at = office(validation=FakeValidation({"val_svd": 3.0}))
+    work(at)
+    at.chat.unknown.add(MANAGER)
+    assert f"of {MANAGER} no address is known" in at.tick()
+    assert at.chat.told() == [("needs_sign_off", ("ada",))]
+    at.chat.unknown.clear()
+    at.now += timedelta(minutes=2)
+    at.tick()
+    assert at.chat.told() == [("bucket_closed", (MANAGER,))]
+
+
 def test_a_ticket_that_gitlab_refuses_does_not_hold_up_the_others(office: Callable[..., Office]) -> None:
     at = office()
     at.gitlab.faults.at(2, answering(400, b'{"message": "is invalid"}'))

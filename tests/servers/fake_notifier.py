@@ -1,20 +1,23 @@
 """A notifier of the tests: it keeps what it is told, and can be away."""
 
-from b2cal_core.errors import BackendError
+from b2cal_core.errors import BackendError, ConfigurationError
 from b2cal_core.notices import Notice
 from b2cal_core.ports import Notifier
 
 
 class FakeNotifier(Notifier):
-    """Keeps notices in order; ``is_away`` makes it refuse them."""
+    """Keeps notices in order; ``is_away`` makes it refuse them, ``unknown`` are people it cannot reach."""
 
     def __init__(self) -> None:
         self.notices: list[Notice] = []
+        self.unknown: set[str] = set()
         self.is_away = False
 
     def tell(self, notice: Notice) -> None:
         if self.is_away:
             raise BackendError("the chat of the tests is away", transient=True)
+        if self.unknown & set(notice.to):
+            raise ConfigurationError(f"of {', '.join(notice.to)} no address is known")
         self.notices.append(notice)
 
     def told(self) -> list[tuple[str, tuple[str, ...]]]:
