@@ -13,7 +13,7 @@ from b2cal_caf.root_files import root_damage
 from b2cal_core.failure_policies import Trial
 from b2cal_core.jobs import Cause, JobSpec, JobState
 
-_LEFT_BY_AN_ATTEMPT = ("stdout", "stderr", "exit_code", "verdict.json", "host", collect_job.UNREADABLE)
+_LEFT_BY_AN_ATTEMPT = ("stdout", "stderr", "exit_code", "verdict.json", "peak_memory", "host", collect_job.UNREADABLE)
 
 
 @dataclass(slots=True, eq=False)

@@ -35,7 +35,9 @@ def end_in_files(directory: Path, known: JobState) -> JobState | None:
 
 
 def _with_place(state: JobState, known: JobState, directory: Path) -> JobState:
-    return replace(state, host=known.host or _host_in_files(directory), peak_memory=known.peak_memory)
+    return replace(
+        state, host=known.host or _host_in_files(directory), peak_memory=known.peak_memory or state.peak_memory
+    )
 
 
 def _host_in_files(directory: Path) -> str:

@@ -18,6 +18,8 @@ from b2cal_core.jobs import Cause, JobSpec, JobState, JobStatus
 RECORD = "job.json"
 EXIT_CODE = "exit_code"
 VERDICT = "verdict.json"
+PEAK_MEMORY = "peak_memory"
+"""MB that a job started by ``run_job`` had at most, as it says itself; batch systems may know better."""
 
 
 def write_record(spec: JobSpec, **more: object) -> None:
@@ -64,13 +66,21 @@ def ended_state(directory: Path) -> JobState | None:
         state = JobState.of_exit_code(int((directory / EXIT_CODE).read_text()))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+    state = replace(state, peak_memory=_peak_memory(directory))
     verdict = None if state.status is JobStatus.completed else read_json(directory / VERDICT)
     if not isinstance(verdict, dict):
         return state
     return replace(state, cause=Cause(verdict["cause"]), reason=verdict["reason"])
 
 
+def _peak_memory(directory: Path) -> int | None:
+    try:
+        return int((directory / PEAK_MEMORY).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def clear_end(directory: Path) -> None:
     """Remove what an earlier job of the directory left to say how it ended."""
-    for name in (EXIT_CODE, VERDICT):
+    for name in (EXIT_CODE, VERDICT, PEAK_MEMORY):
         (directory / name).unlink(missing_ok=True)

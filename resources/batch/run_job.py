@@ -7,6 +7,7 @@ ended well, which is not run again. HTCondor starts one whose end it was just to
 
 import importlib
 import os
+import resource
 import socket
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from b2cal_caf.atomic_files import read_json, write_atomically
 from b2cal_caf.forks import exit_code_of
 from b2cal_core.jobs import JobStatus
-from resources.batch.job_directories import EXIT_CODE, RECORD, clear_end, ended_state
+from resources.batch.job_directories import EXIT_CODE, PEAK_MEMORY, RECORD, clear_end, ended_state
 
 HOST = "host"
 """File that holds the name of the machine the job was started on."""
@@ -40,8 +41,15 @@ def main(args: list[str]) -> int:
     code = exit_code_of(lambda: int(importlib.import_module(record["module"]).main(list(record["args"])) or 0))
     sys.stdout.flush()
     sys.stderr.flush()
+    write_atomically(directory / PEAK_MEMORY, f"{_peak_memory()}\n".encode())
     write_atomically(directory / EXIT_CODE, f"{code}\n".encode())
     return code
+
+
+def _peak_memory() -> int:
+    """MB; of what it started the largest, which counts as if it had run at the same time."""
+    most = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return -(-most // 1024)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from b2cal_core.jobs import JobSpec
-from resources.batch.job_directories import EXIT_CODE, write_record
+from resources.batch.job_directories import EXIT_CODE, ended_state, write_record
 
 MODULE = """
 def main(args):
@@ -28,5 +28,8 @@ def test_a_job_that_ended_well_is_not_run_again_when_its_batch_system_starts_it_
     for _ in range(2):
         done = subprocess.run([sys.executable, "-m", "resources.batch.run_job", str(spec.directory)], check=False)
         assert done.returncode == code
+        ended = ended_state(spec.directory)
+        assert ended is not None
+        assert 5 < (ended.peak_memory or 0) < 500
         assert (spec.directory / EXIT_CODE).read_text() == f"{code}\n"
     assert (tmp_path / "diary").read_text() == "run\n" * times

@@ -89,6 +89,11 @@ class TestSlurmBatch(BatchContract):
         until(lambda: not any(map(is_leaving, self.pids(tmp_path))))
         super().assert_gone(tmp_path)
 
+    def test_how_much_memory_a_job_had_is_told(self, tmp_path: Path) -> None:
+        backend = self.make(tmp_path)
+        small, large = self.ended(backend, backend.submit([self.spec(tmp_path), self.spec(tmp_path, allocate=200)]))
+        assert 0 < (small.peak_memory or 0) < 200 <= (large.peak_memory or 0) < 400
+
     def test_less_urgent_jobs_are_nicer_to_others(self, tmp_path: Path) -> None:
         backend = self.make(tmp_path)
         specs = [replace(self.waiting(tmp_path), priority=priority) for priority in (-100, 7, 250)]
