@@ -78,13 +78,31 @@ class BucketLedger(BucketRecords):
         of_bucket = key in {cdst_key(self._plan.name), published_key(self._plan.name)}
         return key if of_bucket else self._payloads_key(self._plan.calibration_of(key))
 
-    def is_redone_by_itself(self, key: dg.AssetKey) -> bool:
-        """Whether payloads or cDST files that are to be made again are so without a person: as the campaign says."""
-        gates = self._plan.campaign.gates
-        rejected = key != cdst_key(self._plan.name) and self.awaits_redo(self._plan.calibration_of(key))
-        if rejected and gates.redo is RedoPolicy.ask:
+    def is_left_to_people(self, key: dg.AssetKey) -> bool:
+        """Whether the asset is to be made again, and the campaign does not do that by itself, or did it too often."""
+        source = self.source(key)
+        if not self.has(source) or not self._is_made_again(source):
             return False
-        return self.times_made(key, gates.redo_limit + 1) <= gates.redo_limit
+        return self._is_by_hand(source) or bool(self._was_redone_enough(source))
+
+    def _is_by_hand(self, source: dg.AssetKey) -> bool:
+        """Whether it was rejected, and a person starts the redo."""
+        if self._plan.campaign.gates.redo is RedoPolicy.always or source == cdst_key(self._plan.name):
+            return False
+        return self.awaits_redo(self._plan.calibration_of(source))
+
+    def _was_redone_enough(self, key: dg.AssetKey) -> str:
+        """In words, that payloads or cDST files were made so often that only a person makes them again."""
+        limit = self._plan.campaign.gates.redo_limit
+        if self.times_made(key, limit + 1) <= limit:
+            return ""
+        return f"it was made {limit + 1} times or more, so that only a person makes it again (gates.redo_limit)"
+
+    def outdated(self, key: dg.AssetKey) -> tuple[str, ...]:
+        """Why an asset that was made should be made again, and that it is no more by itself; nothing otherwise."""
+        why = super().outdated(key)
+        by_itself = bool(why) and self._is_made_again(key) and not self._is_by_hand(key)
+        return (*why, *filter(None, [self._was_redone_enough(self.source(key)) if by_itself else ""]))
 
     def reasons_against(self, key: dg.AssetKey, buckets: Iterable[Bucket]) -> tuple[str, ...]:
         """Why the step of an asset may not start, whatever asset of the campaign it is; ``buckets`` are all of it."""

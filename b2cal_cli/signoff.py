@@ -8,10 +8,12 @@ import typer
 from b2cal_cli.bucket import BucketKey, CampaignName, bucket_of
 from b2cal_cli.campaign import campaign_of, store_of
 from b2cal_cli.decision_terms import Said, end_of, redo_of
-from b2cal_cli.output import AsJson, print_json, print_table, say
+from b2cal_cli.output import AsJson, print_json, print_table, say, tell
 from b2cal_cli.session import WrongUsage, arguments, home_of
+from b2cal_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from b2cal_core.campaigns import Campaign
     from b2cal_core.reminders import OpenSignOff
     from b2cal_core.settings import CalibrationSettings
     from b2cal_core.verdicts import Decision, SignOff
@@ -62,11 +64,10 @@ def list_open(
     """List the results that wait for a person: since when, and who is to act."""
     from b2cal_cli.open_sign_offs import open_sign_offs
 
-    store = store_of(ctx)
-    names = store.names() if campaign is None else (campaign_of(ctx, campaign).name,)
-    policies = {name: store.campaign(name).gates.reminders for name in names}
+    chosen = _campaigns_at_work(ctx) if campaign is None else [campaign_of(ctx, campaign)]
+    policies = {one.name: one.gates.reminders for one in chosen}
     now = datetime.now(UTC)
-    found = [(one, one.to_act(policies[one.campaign], now)) for one in open_sign_offs(home_of(ctx), names)]
+    found = [(one, one.to_act(policies[one.campaign], now)) for one in open_sign_offs(home_of(ctx), policies)]
     if as_json:
         print_json([_open_fields(one, people, now) for one, people in found])
         return
@@ -76,6 +77,19 @@ def list_open(
         for one, people in found
     ]
     print_table(columns, rows, empty="nothing waits for a person")
+
+
+def _campaigns_at_work(ctx: typer.Context) -> "list[Campaign]":
+    """Those that are not archived; one whose file is spoiled is told, and hides nothing of the others."""
+    from b2cal_core.campaign_states import CampaignState
+
+    store, found = store_of(ctx), []
+    for name, state in store.states().items():
+        try:
+            found += [store.campaign(name)] if state is not CampaignState.archived else []
+        except ConfigurationError as error:
+            tell(f"campaign {name} is left out: {error}")
+    return found
 
 
 def _days(one: "OpenSignOff", now: datetime) -> float:

@@ -184,6 +184,7 @@ class Campaign(BaseModel):
                 calibration's script does not read.
         """
         chosen = self.calibrations_of(catalogue)
+        self._refuse_idle_deputies(catalogue)
         config = _renamed(self.expert_config, "expert_config", chosen, catalogue)
         thresholds = _renamed(self.thresholds, "thresholds", chosen, catalogue)
         failures = _renamed(self.failures_of, "failures_of", chosen, catalogue)
@@ -195,6 +196,13 @@ class Campaign(BaseModel):
                     f"expert_config of {name!r} has no key {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
                 )
         return self.model_copy(update={"expert_config": config, "thresholds": thresholds, "failures_of": failures})
+
+    def _refuse_idle_deputies(self, catalogue: Catalogue) -> None:
+        experts = {catalogue[name].expert_username.casefold() for name in catalogue.order()}
+        idle = sorted(d.expert for d in self.gates.deputies if d.expert.casefold() not in experts)
+        if idle:
+            known = ", ".join(sorted(filter(None, experts))) or "nobody"
+            raise ConfigurationError(f"gates.deputies: {idle[0]!r} is no expert of the catalogue; it names {known}")
 
     def failure_policy(self, calibration: str) -> FailurePolicy:
         """What is done about sub-jobs of a calibration that fail."""

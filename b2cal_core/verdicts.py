@@ -175,11 +175,18 @@ class SignOffRule(StrEnum):
 def standing(decisions: Iterable[SignOff], evidence: str) -> SignOff | None:
     """The decision that stands for this content, if any: the last one logged over the same evidence.
 
-    A rule never overrides a person, however late it decides. Waivers are no lasting decisions and passed over.
+    A rule never overrides a person, however late it decides. A waiver does not stand, since it ends; but a person who
+    waives what was accepted takes the acceptance back, so that the end of the waiver is an end.
     """
-    over_it = [d for d in decisions if d.evidence == evidence and d.decision is not Decision.waived]
-    by_people = [decision for decision in over_it if not decision.by_rule]
-    return next(reversed(by_people or over_it), None)
+    over_it = [decision for decision in decisions if decision.evidence == evidence]
+    by_person: SignOff | None = None
+    for decision in over_it:
+        if decision.decision is not Decision.waived:
+            by_person = by_person if decision.by_rule else decision
+        elif by_person is not None and by_person.decision is Decision.accepted:
+            by_person = None
+    by_rule = (decision for decision in reversed(over_it) if decision.by_rule)
+    return by_person or next(by_rule, None)
 
 
 def redo_in_force(decisions: Iterable[SignOff]) -> Redo:

@@ -100,7 +100,8 @@ def _request(bucket: _OpenBucket) -> Iterator[dg.RunRequest]:
     ended_by_a_person = bool(bucket.runs) and bucket.runs[0].status is dg.DagsterRunStatus.CANCELED
     if ended_by_a_person:
         return
-    candidates = [key for key in ledger.missing() if not _is_left_to_people(bucket, key)]
+    lacking = [key for key in ledger.missing() if not ledger.is_left_to_people(key)]
+    candidates = [key for key in lacking if not bucket.activity.failure(ledger, key)]
     opened = startable(candidates, ledger=ledger, buckets=bucket.buckets)
     if not opened:
         return
@@ -114,15 +115,6 @@ def _request(bucket: _OpenBucket) -> Iterator[dg.RunRequest]:
             asset_selection=with_followers(opened, candidates, ledger=ledger),
             tags=run_tags(plan) | {SITUATION_TAG: situation},
         )
-
-
-def _is_left_to_people(bucket: _OpenBucket, key: dg.AssetKey) -> bool:
-    """Whether its step failed, or it is to be made again and the campaign does not do that by itself."""
-    ledger = bucket.ledger
-    if bucket.activity.failure(ledger, key):
-        return True
-    source = ledger.source(key)
-    return ledger.has(source) and not ledger.is_made(source) and not ledger.is_redone_by_itself(source)
 
 
 def startable(missing: Sequence[dg.AssetKey], *, ledger: BucketLedger, buckets: Sequence[Bucket]) -> list[dg.AssetKey]:

@@ -191,3 +191,16 @@ def test_the_service_does_not_redo_for_ever(laboratory: MakeLaboratory) -> None:
         if requests:
             work(lab, only=["svd_time"], only_missing=False)
     assert numbers == [1, 1, 0, 0]
+    told = cells(lab)["prompt/svd_time/payloads"]
+    assert told.state == "stale"
+    assert "made 3 times or more, so that only a person makes it again" in told.reasons[1]
+
+
+def test_the_service_redoes_what_comes_after_a_redo_by_hand(laboratory: MakeLaboratory) -> None:
+    lab = begun(laboratory, redo_downstream="always")
+    reject(lab, "BeamSpot")
+    assert tick(lab, gates_sensor).run_requests == []
+    work(lab, only=["beamspot"], only_missing=False)
+    (request,) = tick(lab, gates_sensor).run_requests
+    redone = {key.path[1] for key in request.asset_selection}
+    assert redone == {"ecms", "published"}

@@ -164,8 +164,9 @@ def test_a_deputy_is_logged_as_such(b2cal: CommandLine, make_bucket: MakeBucket)
     assert "as deputy of a-expert" in b2cal.ok("signoff", "list", "prompt").out
 
 
-def test_on_a_laptop_anybody_decides(b2cal: CommandLine, bucket: JudgedBucket) -> None:
+def test_on_a_laptop_anybody_decides_but_no_rule(b2cal: CommandLine, bucket: JudgedBucket) -> None:
     assert accept(b2cal, "anybody").code == 0
+    assert "is the name of a rule" in accept(b2cal, "rule:all_pass").err
 
 
 def test_what_waits_for_a_person_is_listed_with_who_is_to_act(b2cal: CommandLine, bucket: JudgedBucket) -> None:
@@ -181,6 +182,17 @@ def test_what_waits_for_a_person_is_listed_with_who_is_to_act(b2cal: CommandLine
     accept(b2cal, "mia")
     assert [one["calibration"] for one in b2cal.ok("signoff", "open", "--json").json] == ["B"]
     assert b2cal("signoff", "open", "promt").code == 2
+
+
+def test_a_spoiled_campaign_does_not_hide_what_waits_in_others(
+    b2cal: CommandLine, bucket: JudgedBucket, home: Home
+) -> None:
+    (home.campaigns / "other.yaml").write_text("name: [")
+    answer = b2cal.ok("signoff", "open", "--json")
+    assert [one["calibration"] for one in answer.json] == ["A"]
+    assert "campaign other is left out" in answer.err
+    b2cal.ok("campaign", "archive", "prompt", "--reason", "done")
+    assert b2cal.ok("signoff", "open", "--json").json == []
 
 
 def test_nothing_waits_in_a_new_home(b2cal: CommandLine, home: Home) -> None:

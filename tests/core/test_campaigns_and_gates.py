@@ -88,6 +88,7 @@ def test_what_a_campaign_sets_for_calibrations_is_kept_under_their_own_names() -
         ({"expert_config": {"caf_cdc": {}, "CDC Tracking": {}}}, "'CDC Tracking' twice"),
         ({"expert_config": {"caf_boostvector": {"minPxdHits": 2}}}, "has no key minPxdHits; it has .*minPXDhits"),
         ({"expert_config": {"caf_arich": {"x": 2}}}, "has no key x; it has none"),
+        ({"gates": {"deputies": [{"expert": "adaa", "deputy": "b"}]}}, "'adaa' is no expert of the catalogue"),
     ],
 )
 def test_what_a_campaign_sets_must_exist_in_its_catalogue(change: dict, says: str) -> None:
@@ -99,8 +100,6 @@ def test_a_campaign_takes_runs_in_its_range() -> None:
     campaign = Campaign.from_mapping(MINIMAL | {"first_run": [12, 5], "last_run": [13, 2]})
     taken = [run for run in (ExpRun(12, 4), ExpRun(12, 5), ExpRun(13, 2), ExpRun(13, 3)) if campaign.takes(run)]
     assert taken == [ExpRun(12, 5), ExpRun(13, 2)]
-    assert campaign.iov == IoV(12, 5, 13, 2)
-    assert Campaign.from_mapping(MINIMAL).iov == IoV(0, 0, -1, -1)
     assert campaign.iov == IoV(12, 5, 13, 2)
     assert Campaign.from_mapping(MINIMAL).iov == IoV(0, 0, -1, -1)
 

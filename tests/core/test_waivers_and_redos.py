@@ -76,6 +76,21 @@ def test_a_waiver_is_no_decision_that_stands() -> None:
     assert standing([rejection, waived(1)], "one") is rejection
 
 
+def test_a_waiver_takes_an_acceptance_back_so_that_its_end_is_an_end() -> None:
+    accepted, by_rule = decided(Decision.accepted), decided(Decision.accepted, author="rule:all_pass")
+    assert standing([accepted, waived(1)], "one") is None
+    assert standing([by_rule, accepted, waived(1)], "one") is by_rule
+    assert standing([accepted, waived(1), accepted], "one") is accepted
+    assert standing([accepted, waived(1, evidence="other")], "one") is accepted
+
+
+def test_what_only_some_decisions_have_is_told_in_words() -> None:
+    assert decided(Decision.accepted).terms == {}
+    waiver = decided(Decision.waived, until=NOW, figure="pull", deputy_of="kim")
+    assert waiver.terms == {"as deputy of": "kim", "until": "2026-03-01 12:00 UTC", "figure": "pull"}
+    assert rejected(Redo(expert_config={"minimum": 1})).terms == {"to be redone": "minimum=1"}
+
+
 def test_rejections_add_up_and_the_later_one_wins() -> None:
     first = rejected(Redo(expert_config={"minimum": 1, "mode": "quick"}, excluded_runs=((12, 5),)))
     second = rejected(
