@@ -90,7 +90,7 @@ def embedded_correspondence(home: Home) -> Correspondence:
 
     settings = read_deployment(home)
     return Correspondence(
-        open_channels(settings),
+        open_channels(settings, home),
         EmbeddedNoticeBook(registry_address(home)),
         people_of(settings.people),
         open_tickets(settings),

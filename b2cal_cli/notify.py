@@ -37,9 +37,10 @@ def try_channels(
     from resources.deployment import read_deployment
     from resources.notify.opened import open_channels, open_tickets
 
-    settings = read_deployment(home_of(ctx))
+    home = home_of(ctx)
+    settings = read_deployment(home)
     notice = trial_notice(f"test:{datetime.now(UTC).isoformat()}", to or [])
-    ways = _ways(open_channels(settings), open_tickets(settings), notice)
+    ways = _ways(open_channels(settings, home), open_tickets(settings), notice)
     if channel is not None and channel not in ways:
         raise WrongUsage(f"there is no channel {channel!r}; deployment.yaml has {', '.join(ways) or 'none'}")
     problems = {name: _tried(way) for name, way in ways.items() if channel in {None, name}}

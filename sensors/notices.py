@@ -4,7 +4,8 @@ A bucket of which all was told is not read again until something of it is made a
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -16,8 +17,9 @@ from b2cal_assets.workshop import Workshop
 from b2cal_core.buckets import Bucket
 from b2cal_core.errors import BackendError
 from b2cal_core.notices import notices_of
-from b2cal_core.situations import BucketSituation
+from b2cal_core.situations import BucketSituation, Failure
 from sensors.dagster_runs import activity, runs_of_bucket
+from sensors.gates import ATTEMPTS, SITUATION_TAG
 from sensors.telling import Teller
 
 TELLING_SECONDS = 30.0
@@ -82,12 +84,28 @@ def _situation(
     plan: CampaignPlan, bucket: Bucket, workshop: Workshop, *, instance: dg.DagsterInstance, pages: str
 ) -> BucketSituation:
     runs = runs_of_bucket(instance, plan, bucket.key)
-    return situation_of(
+    seen = situation_of(
         BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs),
         activity(instance, runs),
         at_work=not all(run.is_finished for run in runs),
         dagster_address=pages,
     )
+    return replace(seen, failures=(*seen.failures, *_given_up(runs, instance)))
+
+
+def _given_up(runs: Sequence[dg.DagsterRun], instance: dg.DagsterInstance) -> Iterator[Failure]:
+    """That Dagster runs died so often, without a step that says why, that the gates do not start another."""
+    if not runs or runs[0].status is not dg.DagsterRunStatus.FAILURE or SITUATION_TAG not in runs[0].tags:
+        return
+    last, situation = runs[0], runs[0].tags[SITUATION_TAG]
+    attempts = sum(run.tags.get(SITUATION_TAG) == situation for run in runs)
+    record = instance.get_run_record_by_id(last.run_id)
+    if attempts < ATTEMPTS or record is None or record.end_time is None or activity(instance, [last]).failed:
+        return
+    sentence = (
+        f"{attempts} Dagster runs died before their work was done; the log of the last, {last.run_id}, may say why"
+    )
+    yield Failure("the Dagster runs", sentence, datetime.fromtimestamp(record.end_time, UTC))
 
 
 def _is_old(situation: BucketSituation, now: datetime) -> bool:

@@ -4,15 +4,18 @@ from collections.abc import Mapping
 
 from b2cal_core.ports import Channel, TicketSystem
 from resources.deployment import Deployment
+from resources.home import Home
 from resources.notify.log import LogNotifier
 from resources.notify.settings import LOG, people_of
 from resources.secret_values import Secret
 
 
-def open_channels(settings: Deployment) -> Mapping[str, Channel]:
-    """Name to channel, the log first."""
+def open_channels(settings: Deployment, home: Home) -> Mapping[str, Channel]:
+    """Name to channel, the log first, which is ``logs/notices.log`` in the home."""
     people = people_of(settings.people)
-    channels: dict[str, Channel] = {LOG: Channel(LogNotifier())} if settings.notify.log else {}
+    channels: dict[str, Channel] = (
+        {LOG: Channel(LogNotifier(home.path / "logs" / "notices.log"))} if settings.notify.log else {}
+    )
     for name, one in settings.notify.channels.items():
         from resources.notify.channel import AppriseNotifier  # noqa: PLC0415 (loaded where it is used)
 

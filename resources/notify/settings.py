@@ -47,7 +47,7 @@ class NotifySettings(_Section):
     """Who is told, and how.
 
     Attributes:
-        log: notices are written into the log of the daemon.
+        log: notices are written into a file of the home.
         channels: name to channel.
     """
 

@@ -22,6 +22,7 @@ from b2cal_core.verdicts import Decision, SignOff
 from resources.notify.book import EmbeddedNoticeBook
 from resources.secret_values import Secret
 from resources.tickets.gitlab_issues import GitLabTickets
+from sensors.gates import ATTEMPTS, SITUATION_TAG
 from sensors.notices import notices_sensor
 
 MANAGER = "manager@example.org"
@@ -303,6 +304,28 @@ def test_payloads_made_anew_after_publishing_are_told_of(office: Callable[..., O
     assert [kind for kind, _ in at.chat.told()] == ["needs_sign_off"]
     assert at.states()["SVD time"] == ("needs sign-off", "opened")
     assert at.states()[f"Bucket {BUCKET_1.key}"] == ("needs sign-off", "opened")
+
+
+def test_dagster_runs_that_die_without_a_word_are_told_when_no_other_is_started(office: Callable[..., Office]) -> None:
+    at = office()
+    work(at, only=["caf_cdc"])
+    at.tick()
+    at.chat.told()
+    definitions = dg.Definitions(assets=[], jobs=[some_job], resources={})
+    tags = {"b2cal/campaign": "prompt", "dagster/partition": BUCKET_1.key, SITUATION_TAG: "0123"}
+    for attempt in range(ATTEMPTS):
+        at.tick()
+        assert at.chat.told() == [], attempt
+        run = at.lab.instance.create_run_for_job(definitions.resolve_job_def("some_job"), tags=tags)
+        at.lab.instance.report_run_failed(run, "its worker died")
+    at.tick()
+    assert at.chat.told() == [("failed", (MANAGER,)), ("blocked", (MANAGER, "ada"))]
+    assert "3 Dagster runs died before their work was done" in at.gitlab.issues[0].description
+
+
+@dg.job
+def some_job() -> None:
+    """Stands for the bucket job, which the daemon would start."""
 
 
 def test_an_office_that_nobody_set_up_tells_nothing(laboratory: Callable[..., Laboratory]) -> None:

@@ -73,6 +73,7 @@ def test_what_does_not_work_is_named_and_the_command_fails(
 def test_without_settings_the_log_is_the_only_channel(home: Home, b2cal: CommandLine) -> None:
     home.create()
     assert "log" in b2cal.ok("notify", "test").out
+    assert "a test of the notices" in (home.path / "logs" / "notices.log").read_text()
 
 
 def test_what_has_not_arrived_is_listed_with_the_reason(home: Home, b2cal: CommandLine) -> None:
