@@ -21,6 +21,7 @@ from b2cal_assets.workshop import Workshop
 from b2cal_core.buckets import Bucket
 from b2cal_core.errors import BackendError
 from sensors.dagster_runs import activity, runs_of_bucket
+from sensors.resting import resting
 
 SITUATION_TAG = "b2cal/situation"
 ATTEMPTS = 3
@@ -64,7 +65,9 @@ def gates_sensor(plans: Sequence[CampaignPlan], jobs: Sequence[AssetJob], *, sec
         shown: dict[str, Shown] = json.loads(context.cursor or "{}")
         try:
             found = [bucket for plan in plans for bucket in _open_buckets(plan, workshop, context.instance)]
-            requests = [request for bucket in found if bucket.is_idle for request in _request(bucket)]
+            idle = resting(workshop.campaigns)
+            waiting = [bucket for bucket in found if bucket.is_idle and bucket.ledger.plan.name not in idle]
+            requests = [request for bucket in waiting for request in _request(bucket)]
             now = {bucket.name: _show(bucket, shown, context.instance) for bucket in found}
         except BackendError as error:
             return dg.SkipReason(f"gates could not be looked at, which the next tick does again: {error}")

@@ -21,6 +21,7 @@ from b2cal_core.errors import BackendError
 from b2cal_core.ports import RunRegistry
 from b2cal_core.runs import RunRecord
 from sensors.dagster_runs import runs_of_bucket
+from sensors.resting import resting
 
 PAGE = 1000
 """Runs that are in memory at a time; more only while a bucket takes more to fill."""
@@ -59,12 +60,14 @@ def new_runs_sensor(
         try:
             cursor, count = _take_in(context.instance, workshop.runs, int(context.cursor or 0), seconds=intake_seconds)
             booked = {plan: _buckets(plan, workshop) for plan in plans}
+            idle = resting(workshop.campaigns)
         except BackendError as error:
             return dg.SkipReason(f"the run registry could not be asked, which the next tick does again: {error}")
         requests, partitions = [], []
         for plan, buckets in booked.items():
-            requests += _ahead(plan, buckets, workshop, context.instance)
-            requests += [_request(plan, bucket) for bucket in _not_started(plan, buckets, context.instance)]
+            if plan.name not in idle:
+                requests += _ahead(plan, buckets, workshop, context.instance)
+                requests += [_request(plan, bucket) for bucket in _not_started(plan, buckets, context.instance)]
             partitions += _missing_partitions(context.instance, plan, buckets)
         if not count and not requests and not partitions:
             return dg.SensorResult(skip_reason="no new runs, no new buckets", cursor=str(cursor))

@@ -13,6 +13,7 @@ from b2cal_assets.bucket_runs import BucketRunner
 from b2cal_assets.campaign_assets import bucket_job
 from b2cal_assets.collecting_ahead import ahead_calibrations, ahead_job
 from b2cal_assets.workshop import Workshop
+from b2cal_core.campaign_states import CampaignChange, CampaignState
 from b2cal_core.ranges import ExpRun
 from b2cal_core.verdicts import Decision, SignOff
 from sensors.gates import ATTEMPTS, SITUATION_TAG, gates_sensor
@@ -207,3 +208,31 @@ def test_a_bucket_closed_by_hand_is_started(laboratory: MakeLaboratory) -> None:
     bucket = type(BUCKET_1)(ExpRun(12, 1), ExpRun(12, 2))
     lab.book(bucket)
     assert [request.partition_key for request in tick(lab, new_runs_sensor).run_requests] == [bucket.key]
+
+
+def turn(lab: Laboratory, state: CampaignState) -> None:
+    lab.store.change_state(CampaignChange("prompt", state, "ada", "shutdown", datetime.now(UTC)))
+
+
+def test_a_paused_campaign_books_runs_and_buckets_and_starts_nothing_until_it_is_resumed(
+    laboratory: MakeLaboratory,
+) -> None:
+    lab = laboratory(runs=9, campaign={"collect_ahead": True})
+    turn(lab, CampaignState.paused)
+    paused = tick(lab, new_runs_sensor)
+    assert not paused.run_requests
+    assert lab.store.buckets("prompt") == (BUCKET_1, BUCKET_2)
+    assert len(lab.instance.get_dynamic_partitions("prompt_buckets")) == 2
+    turn(lab, CampaignState.active)
+    keys = [request.partition_key for request in tick(lab, new_runs_sensor, paused.cursor).run_requests]
+    assert {BUCKET_1.key, BUCKET_2.key} <= set(keys)
+
+
+def test_no_gate_of_a_paused_campaign_starts_anything(laboratory: MakeLaboratory) -> None:
+    lab = laboratory(runs=4)
+    tick(lab, new_runs_sensor)
+    add_run(lab, BUCKET_1.key, dg.DagsterRunStatus.FAILURE, {})
+    turn(lab, CampaignState.paused)
+    assert not tick(lab, gates_sensor).run_requests
+    turn(lab, CampaignState.active)
+    assert [request.partition_key for request in tick(lab, gates_sensor).run_requests] == [BUCKET_1.key]
