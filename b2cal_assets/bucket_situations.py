@@ -50,14 +50,12 @@ def situation_of(ledger: BucketLedger, activity: Activity, *, at_work: bool, dag
     )
 
 
-def bucket_versions(plan: CampaignPlan, instance: dg.DagsterInstance) -> Mapping[str, str]:
-    """Bucket key to a number that grows whenever an asset of the bucket is made; of buckets with any asset."""
-    versions: dict[str, int] = {}
-    for key in plan.asset_keys():
-        made = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
-        for bucket, number in made.items():
-            versions[bucket] = max(number, versions.get(bucket, 0))
-    return {bucket: str(number) for bucket, number in versions.items()}
+def finished_versions(plan: CampaignPlan, instance: dg.DagsterInstance) -> Mapping[str, str]:
+    """Key to a number that grows whenever an asset of the bucket is made, of buckets of which every asset was made."""
+    event = dg.DagsterEventType.ASSET_MATERIALIZATION
+    made = [instance.get_latest_storage_id_by_partition(key, event) for key in plan.asset_keys()]
+    finished = set.intersection(*map(set, made))
+    return {bucket: str(max(numbers[bucket] for numbers in made)) for bucket in finished}
 
 
 def _calibration(
@@ -80,9 +78,11 @@ def _calibration(
 
 def _failure(ledger: BucketLedger, activity: Activity, step: str) -> Failure | None:
     """How a step failed last, while something that it makes is lacking."""
-    keys = [key for key in ledger.plan.asset_keys() if step_name(key) == step and not ledger.is_made(key)]
     failed = activity.failed.get(step)
-    if failed is None or not any(activity.failure(ledger, key) for key in keys):
+    if failed is None:
+        return None
+    keys = [key for key in ledger.plan.asset_keys() if step_name(key) == step and not ledger.is_made(key)]
+    if not any(activity.failure(ledger, key) for key in keys):
         return None
     return Failure(step, failed.sentence, datetime.fromtimestamp(failed.when, UTC))
 

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 
 import dagster as dg
 
-from b2cal_assets.bucket_ledger import BucketLedger, finished_buckets
-from b2cal_assets.bucket_situations import bucket_versions, situation_of
+from b2cal_assets.bucket_ledger import BucketLedger
+from b2cal_assets.bucket_situations import finished_versions, situation_of
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.workshop import Workshop
 from b2cal_core.buckets import Bucket
@@ -22,9 +23,9 @@ from sensors.dagster_runs import activity, runs_of_bucket
 from sensors.gates import ATTEMPTS, SITUATION_TAG
 from sensors.telling import Teller
 
-TELLING_SECONDS = 30.0
-"""A tick has a minute; what is left when this has passed is told by the next one."""
 _BEGUN = ""
+_ONE_AT_A_TIME = Lock()
+"""Dagster gives up on a tick after a minute, though it goes on: what it tells must not be told by the next one too."""
 OLD = timedelta(days=1)
 """A bucket that was published longer ago, before anything was told of it, is no news."""
 
@@ -32,30 +33,49 @@ OLD = timedelta(days=1)
 def notices_sensor(
     plans: Sequence[CampaignPlan],
     *,
-    seconds: int = 60,
+    seconds: float = 60,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> dg.SensorDefinition:
-    """The sensor over all campaigns; ``seconds`` lie between its ticks, ``clock`` gives the time in UTC."""
+    """The sensor over all campaigns.
+
+    Args:
+        plans: of the campaigns.
+        seconds: between its ticks; what is not told in half of them is left to the next.
+        clock: gives the time in UTC.
+    """
 
     @dg.sensor(
         name="notices",
-        minimum_interval_seconds=seconds,
+        minimum_interval_seconds=int(seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells people what waits for them, what failed and what is published, and keeps the tickets.",
     )
     def notices(context: dg.SensorEvaluationContext, workshop: dg.ResourceParam[Workshop]) -> dg.SkipReason:
         if workshop.correspondence is None:
             return dg.SkipReason("nobody is to be told anything")
-        teller = Teller(workshop.correspondence(), clock(), time.monotonic() + TELLING_SECONDS)
+        if not _ONE_AT_A_TIME.acquire(blocking=False):
+            return dg.SkipReason("the tick before is still at work: somebody it tells answers slowly")
         try:
-            tell_all(plans, workshop, teller, instance=context.instance)
-        except BackendError as error:
-            teller.problems[str(error)] = None
-        for problem in teller.problems:
-            context.log.warning(problem)
-        return dg.SkipReason(in_words(teller))
+            teller = Teller(workshop.correspondence(), clock(), time.monotonic() + seconds / 2)
+            return dg.SkipReason(_told(plans, workshop, teller, context=context))
+        finally:
+            _ONE_AT_A_TIME.release()
 
     return notices
+
+
+def _told(
+    plans: Sequence[CampaignPlan], workshop: Workshop, teller: Teller, *, context: dg.SensorEvaluationContext
+) -> str:
+    """Tell all, and put in words what came of it."""
+    try:
+        tell_all(plans, workshop, teller, instance=context.instance)
+    except BackendError as error:
+        teller.problems[str(error)] = None
+    for problem in teller.problems:
+        context.log.warning(problem)
+    done = f"{teller.told} notices told, {teller.kept} tickets brought up to date"
+    return "; ".join([done, *teller.problems])
 
 
 def tell_all(
@@ -63,21 +83,13 @@ def tell_all(
 ) -> None:
     """Tell all that is to be told of every bucket; ``BackendError`` when the book or the registry does not answer."""
     for plan in plans:
-        versions, settled = bucket_versions(plan, instance), teller.office.book.settled(plan.name)
-        finished = finished_buckets(plan, instance)
+        finished, settled = finished_versions(plan, instance), teller.office.book.settled(plan.name)
         for bucket in sorted(workshop.campaigns.buckets(plan.name)):
-            version = versions.get(bucket.key, _BEGUN)
-            if bucket.key not in finished or settled.get(bucket.key) != version:
+            version = finished.get(bucket.key, _BEGUN)
+            if version == _BEGUN or settled.get(bucket.key) != version:
                 situation = _situation(plan, bucket, workshop, instance=instance, pages=teller.office.dagster_address)
-                is_new = bucket.key not in settled
-                if _tell(plan, situation, teller, is_new=is_new):
+                if _tell(plan, situation, teller, is_new=bucket.key not in settled):
                     teller.office.book.settle(plan.name, bucket.key, version)
-
-
-def in_words(teller: Teller) -> str:
-    """What a round of telling came to."""
-    done = f"{teller.told} notices told, {teller.kept} tickets brought up to date"
-    return "; ".join([done, *teller.problems])
 
 
 def _situation(

@@ -25,7 +25,7 @@ class Teller:
 
     Attributes:
         now: in UTC.
-        end: on the monotonic clock; nothing is begun after it.
+        end: on the monotonic clock; no notice and no ticket is begun after it.
         told: notices that were delivered; ``kept``: tickets that were made or changed.
         problems: what did not work, in sentences.
     """
@@ -58,12 +58,11 @@ class Teller:
         if self._tickets_away or self._is_late():
             return False
         try:
-            self._keep_all(system, situation)
+            return self._keep_all(system, situation)
         except CalibrationError as error:
             self._tickets_away = not isinstance(error, BackendError) or error.transient
             self.problems[str(error)] = None
             return False
-        return True
 
     def _deliveries(self, notices: Iterable[Notice]) -> Sequence[Delivery]:
         channels = self.office.channels.items()
@@ -84,7 +83,7 @@ class Teller:
         book.told(delivery, self.now)
         self.told += 1
 
-    def _keep_all(self, system: TicketSystem, situation: BucketSituation) -> None:
+    def _keep_all(self, system: TicketSystem, situation: BucketSituation) -> bool:
         """The bucket's ticket, those of its calibrations, and the bucket's again, which then has links to them."""
         people = self.office.people
         children = {one.name: calibration_ticket(situation, one, people, parent="") for one in situation.calibrations}
@@ -92,8 +91,11 @@ class Teller:
         there = {name: known[child.key].reference for name, child in children.items() if child.key in known}
         parent = self._keep(system, bucket_ticket(situation, people, there), known)
         for name, child in children.items():
+            if self._is_late():
+                return False
             there[name] = self._keep(system, replace(child, parent=parent.id), known)
         self._keep(system, bucket_ticket(situation, people, there), known)
+        return True
 
     def _keep(self, system: TicketSystem, ticket: Ticket, known: dict[str, KeptTicket]) -> TicketReference:
         before = known.get(ticket.key)

@@ -16,7 +16,7 @@ from servers.faults import answering
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.bucket_runs import BucketRunner
 from b2cal_assets.workshop import Correspondence
-from b2cal_core.notices import NoticeKind, People, Person
+from b2cal_core.notices import Notice, NoticeKind, People, Person
 from b2cal_core.ports import Channel
 from b2cal_core.verdicts import Decision, SignOff
 from resources.notify.book import EmbeddedNoticeBook
@@ -79,9 +79,9 @@ class Office:
         )
         return replace(whole, **changes)
 
-    def tick(self, **changes: Any) -> str:
+    def tick(self, *, seconds: float = 600.0, **changes: Any) -> str:
         """One evaluation of the sensor; what it says."""
-        sensor = notices_sensor([self.lab.plan], clock=lambda: self.now)
+        sensor = notices_sensor([self.lab.plan], seconds=seconds, clock=lambda: self.now)
         workshop = replace(self.lab.workshop(), correspondence=lambda: self.correspondence(**changes))
         with dg.build_sensor_context(instance=self.lab.instance, resources={"workshop": workshop}) as context:
             answer = sensor(context)
@@ -326,6 +326,26 @@ def test_dagster_runs_that_die_without_a_word_are_told_when_no_other_is_started(
 @dg.job
 def some_job() -> None:
     """Stands for the bucket job, which the daemon would start."""
+
+
+def test_what_there_is_no_time_for_is_told_by_the_next_tick(office: Callable[..., Office]) -> None:
+    at = office()
+    assert at.tick(seconds=0.0) == "0 notices told, 0 tickets brought up to date"
+    assert at.tick() == "1 notices told, 4 tickets brought up to date"
+
+
+def test_a_tick_that_comes_while_another_is_at_work_tells_nothing(office: Callable[..., Office]) -> None:
+    at = office()
+    said: list[str] = []
+
+    class Slow(FakeNotifier):
+        def tell(self, notice: Notice) -> None:
+            said.append(at.tick())
+            super().tell(notice)
+
+    at.chat = Slow()
+    assert at.tick().startswith("1 notices told")
+    assert said == ["the tick before is still at work: somebody it tells answers slowly"]
 
 
 def test_an_office_that_nobody_set_up_tells_nothing(laboratory: Callable[..., Laboratory]) -> None:
