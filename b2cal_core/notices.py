@@ -6,7 +6,7 @@ keys tells each once.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -15,7 +15,7 @@ from b2cal_core.reminders import OpenSignOff, Reminder, Reminders, due_reminders
 from b2cal_core.situations import BucketSituation, CalibrationSituation, Failure, markdown_table, quoted
 from b2cal_core.verdicts import Decision, SignOff
 
-_KEY_LETTERS = 16
+_KEY_LETTERS, _NAME_LETTERS = 16, 50
 
 
 class NoticeKind(StrEnum):
@@ -41,7 +41,7 @@ class Notice:
     """One thing to be told, once.
 
     Attributes:
-        key: at most 255 characters.
+        key: at most 200 characters.
         to: names of people, as scripts and campaigns spell them; nobody: whoever reads the channel.
         title: one line.
         text: Markdown.
@@ -52,6 +52,11 @@ class Notice:
     to: tuple[str, ...]
     title: str
     text: str
+
+    def to_each(self) -> "tuple[Notice, ...]":
+        """One notice for each who is to hear it, with keys of their own; itself when nobody is named."""
+        each = (replace(self, key=f"{self.key}@{name[:_NAME_LETTERS]}", to=(name,)) for name in self.to)
+        return tuple(each) or (self,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +172,7 @@ def _blocked(situation: BucketSituation) -> Iterator[Notice]:
     names = [*(one.name for one in causes), *(failure.step for failure in situation.failures)]
     waiting = [*(one.name for one in stopped), "publishing"]
     rows = [{"stands still": ", ".join(waiting), "because of": ", ".join(names)}]
-    text = f"{markdown_table(rows)}\n\nWhat is to be done: `b2cal bucket status {situation.place}`"
+    text = f"{markdown_table(rows)}\n\nWhat is to be done: `b2cal bucket why {situation.place}`"
     mark = _short("\n".join(names))
     to = [situation.owner, *(one.expert for one in stopped)]
     yield _notice(situation, NoticeKind.blocked, f"stands still because of {', '.join(names)}", text, mark=mark, to=to)

@@ -576,6 +576,14 @@ class Notifier(ABC):
             ConfigurationError: nobody can be reached like this; whoever set the channel up acts.
         """
 
+    def tells_each(self) -> bool:
+        """Whether those who are to hear a notice are told one by one, each in a call of their own.
+
+        Raises:
+            ConfigurationError: the channel cannot be used as it is.
+        """
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class Channel:

@@ -130,7 +130,7 @@ def _bucket_text(situation: BucketSituation, children: Mapping[str, TicketRefere
         markdown_table(rows),
         "\n".join(links),
         *(f"{failure.step} failed:\n\n{quoted(failure.sentence)}" for failure in situation.failures),
-        f"How it stands: `b2cal bucket status {situation.place}`",
+        f"How it stands: `b2cal bucket why {situation.place}`",
         _page(situation.page),
         _KEPT,
     )

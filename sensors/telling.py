@@ -4,9 +4,10 @@ The book is asked before and told after. What fails is said, stays due, and hold
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from b2cal_assets.workshop import Correspondence
 from b2cal_core.errors import BackendError, CalibrationError
@@ -41,14 +42,15 @@ class Teller:
 
     def tell(self, notices: Iterable[Notice]) -> None:
         """Deliver what is due; a channel that is down is left alone for the rest of the round."""
-        by_key = {notice.key: notice for notice in notices}
-        for delivery in self.office.book.due(self._deliveries(by_key.values()), self.now):
+        deliveries = self._deliveries(notices)
+        for delivery in self.office.book.due(tuple(deliveries), self.now):
             if delivery.channel not in self._silent and not self._is_late():
-                self._deliver(delivery, by_key[delivery.key])
+                self._deliver(delivery, deliveries[delivery])
 
     def has_told(self, notices: Iterable[Notice]) -> bool:
         """Whether all of them were delivered wherever they should be."""
-        return not self.office.book.due(self._deliveries(notices), self.now + _EVER)
+        all_usable = len(self._usable) == len(self.office.channels)
+        return all_usable and not self.office.book.due(tuple(self._deliveries(notices)), self.now + _EVER)
 
     def keep_tickets(self, situation: BucketSituation) -> bool:
         """Make the tickets of a bucket as they should stand; whether they do."""
@@ -64,9 +66,26 @@ class Teller:
             self.problems[str(error)] = None
             return False
 
-    def _deliveries(self, notices: Iterable[Notice]) -> Sequence[Delivery]:
-        channels = self.office.channels.items()
-        return [Delivery(one.key, name) for one in notices for name, channel in channels if one.kind in channel.kinds]
+    def _deliveries(self, notices: Iterable[Notice]) -> dict[Delivery, Notice]:
+        """What is to be told where, whether it was before or not."""
+        return {
+            Delivery(part.key, name): part
+            for one in notices
+            for name, each in self._usable.items()
+            if one.kind in self.office.channels[name].kinds
+            for part in (one.to_each() if each else (one,))
+        }
+
+    @cached_property
+    def _usable(self) -> dict[str, bool]:
+        """The channels that can be used as they are set up, and whether they tell people one by one."""
+        usable = {}
+        for name, channel in self.office.channels.items():
+            try:
+                usable[name] = channel.notifier.tells_each()
+            except CalibrationError as error:
+                self.problems[str(error)] = None
+        return usable
 
     def _deliver(self, delivery: Delivery, notice: Notice) -> None:
         book = self.office.book

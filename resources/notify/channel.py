@@ -32,7 +32,7 @@ class AppriseNotifier(Notifier):
 
     def tell(self, notice: Notice) -> None:
         """Send the notice, to all addressees in one call."""
-        emails = self._emails(notice) if EMAIL in self._address.read() else ()
+        emails = self._emails(notice) if self.tells_each() else ()
         known, sent, said = self._sent(notice, emails)
         if not known:
             raise ConfigurationError(
@@ -41,6 +41,10 @@ class AppriseNotifier(Notifier):
             )
         if not sent:
             raise BackendError(f"the channel {self._name} did not take the notice: {said}", transient=True)
+
+    def tells_each(self) -> bool:
+        """Whether it writes to people: then a mailbox that is full costs nobody else a second mail."""
+        return EMAIL in self._address.read()
 
     def _emails(self, notice: Notice) -> tuple[str, ...]:
         emails = self._people.emails(notice.to)

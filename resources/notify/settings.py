@@ -35,7 +35,7 @@ class ChannelSettings(_Section):
 
     Attributes:
         address: where its apprise address is: ``env:NAME`` or ``file:PATH``; ``{email}`` in the apprise address stands
-            for the addresses of those who are to hear a notice.
+            for the address of who is to hear a notice.
         kinds: what is told there; by default everything.
     """
 

@@ -20,6 +20,7 @@ from b2cal_core.notices import Notice, NoticeKind, People, Person
 from b2cal_core.ports import Channel
 from b2cal_core.verdicts import Decision, SignOff
 from resources.notify.book import EmbeddedNoticeBook
+from resources.notify.channel import AppriseNotifier
 from resources.secret_values import Secret
 from resources.tickets.gitlab_issues import GitLabTickets
 from sensors.gates import ATTEMPTS, SITUATION_TAG
@@ -258,6 +259,31 @@ def test_a_person_who_cannot_be_reached_holds_up_nobody_else(office: Callable[..
     at.now += timedelta(minutes=2)
     at.tick()
     assert at.chat.told() == [("bucket_closed", (MANAGER,))]
+
+
+def test_who_is_told_on_their_own_hears_nothing_twice_because_of_others(office: Callable[..., Office]) -> None:
+    at = office(caf=FakeCaf(payload_names(), broken={"caf_cdc": "no"}))
+    work(at)
+    at.mail = FakeNotifier(each=True)
+    at.mail.unknown.add(MANAGER)
+    at.tick()
+    assert at.mail.told() == [("failed", ("ada",)), ("blocked", ("ada",))]
+    at.mail.unknown.clear()
+    at.now += timedelta(minutes=2)
+    at.tick()
+    assert at.mail.told() == [("blocked", (MANAGER,))]
+
+
+def test_a_channel_that_is_set_up_wrongly_is_said_and_holds_up_no_other(office: Callable[..., Office]) -> None:
+    at = office()
+    work(at)
+    wrong = AppriseNotifier("chat", Secret("env:NOT_SET_IN_THE_TESTS", "the address of the channel chat"), People())
+    channels = {"chat": Channel(at.chat), "wrong": Channel(wrong)}
+    assert "NOT_SET_IN_THE_TESTS, which is not set" in at.tick(channels=channels)
+    assert [kind for kind, _ in at.chat.told()] == ["bucket_closed", "published"]
+    at.tick(channels={"chat": Channel(at.chat), "wrong": Channel(at.mail)})  # mended, it is told there too
+    assert [kind for kind, _ in at.mail.told()] == ["bucket_closed", "published"]
+    assert at.chat.told() == []
 
 
 def test_a_ticket_that_gitlab_refuses_does_not_hold_up_the_others(office: Callable[..., Office]) -> None:

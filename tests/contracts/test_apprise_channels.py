@@ -87,12 +87,15 @@ class TestChat(NotifierContract):
 
 def test_mail_goes_to_those_who_are_to_hear(mail: MailServer, tmp_path: Path) -> None:
     notifier = channel(tmp_path, mail_address(mail))
+    assert notifier.tells_each()
     notifier.tell(replace(ASKED, to=("cdc-expert", "mia", "x@example.org")))
     assert {to for one in mail.mails for to in one.to} == {"ada@example.org", "mia@example.org", "x@example.org"}
 
 
 def test_a_fixed_address_hears_everything(mail: MailServer, tmp_path: Path) -> None:
-    channel(tmp_path, mail_address(mail, "list@example.org")).tell(replace(ASKED, to=()))
+    notifier = channel(tmp_path, mail_address(mail, "list@example.org"))
+    assert not notifier.tells_each()
+    notifier.tell(replace(ASKED, to=()))
     assert mail.mails[0].to == ("list@example.org",)
 
 

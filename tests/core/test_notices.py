@@ -47,7 +47,7 @@ def test_every_notice_has_a_key_of_its_own_that_stays_and_a_title_in_one_line(ca
     assert len({notice.key for notice in first}) == len(first)
     for notice in first:
         assert notice.key.startswith(f"prompt/{BUCKET.key}")
-        assert len(notice.key) <= 255
+        assert len(notice.key) <= 200
         assert "\n" not in notice.title
         assert notice.to
 
@@ -172,6 +172,16 @@ def test_free_text_cannot_leave_its_block_nor_break_a_table() -> None:
     table = markdown_table([{"a": "x|y\n@all", "b": 1.5}])
     assert table.splitlines() == ["| a | b |", "| --- | --- |", "| x&#124;y &#64;all | 1.5 |"]
     assert markdown_table([]) == ""
+
+
+def test_a_notice_to_several_is_split_into_one_for_each() -> None:
+    blocked = told(bucket(FAILED, other(WAITING)))[NoticeKind.blocked]
+    assert [(part.to, part.key) for part in blocked.to_each()] == [
+        (("mia",), f"{blocked.key}@mia"),
+        (("ben",), f"{blocked.key}@ben"),
+    ]
+    nobody = replace(blocked, to=())
+    assert nobody.to_each() == (nobody,)
 
 
 def test_a_trial_is_addressed_as_asked() -> None:

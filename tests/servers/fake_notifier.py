@@ -6,9 +6,14 @@ from b2cal_core.ports import Notifier
 
 
 class FakeNotifier(Notifier):
-    """Keeps notices in order; ``is_away`` makes it refuse them, ``unknown`` are people it cannot reach."""
+    """Keeps notices in order; ``is_away`` makes it refuse them, ``unknown`` are people it cannot reach.
 
-    def __init__(self) -> None:
+    Args:
+        each: people are told one by one.
+    """
+
+    def __init__(self, *, each: bool = False) -> None:
+        self._each = each
         self.notices: list[Notice] = []
         self.unknown: set[str] = set()
         self.is_away = False
@@ -19,6 +24,9 @@ class FakeNotifier(Notifier):
         if self.unknown & set(notice.to):
             raise ConfigurationError(f"of {', '.join(notice.to)} no address is known")
         self.notices.append(notice)
+
+    def tells_each(self) -> bool:
+        return self._each
 
     def told(self) -> list[tuple[str, tuple[str, ...]]]:
         """Kind and hearers of what was told since this was asked last."""

@@ -40,6 +40,7 @@ class _Session(socketserver.StreamRequestHandler):
             elif verb == "DATA":
                 self._say("354 go on")
                 self.server.mails.append(Mail(tuple(to), self._message()))
+                to.clear()
                 self._say("250 ok")
             elif verb == "QUIT":
                 self._say("221 bye")
