@@ -173,7 +173,7 @@ def _blocked(situation: BucketSituation) -> Iterator[Notice]:
     waiting = [*(one.name for one in stopped), "publishing"]
     rows = [{"stands still": ", ".join(waiting), "because of": ", ".join(names)}]
     text = f"{markdown_table(rows)}\n\nWhat is to be done: `b2cal bucket why {situation.place}`"
-    mark = _short("\n".join(names))
+    mark = _short("\n".join([*names, *(one.findings.content for one in causes)]))
     to = [situation.owner, *(one.expert for one in stopped)]
     yield _notice(situation, NoticeKind.blocked, f"stands still because of {', '.join(names)}", text, mark=mark, to=to)
 

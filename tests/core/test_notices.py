@@ -121,6 +121,12 @@ def test_nothing_is_blocked_while_the_bucket_is_worked() -> None:
     assert NoticeKind.blocked not in told(bucket(FAILED, other(WAITING), at_work=True))
 
 
+def test_what_blocks_is_told_again_when_it_is_another_result_that_does() -> None:
+    anew = replace(REJECTED, findings=replace(REJECTED.findings, content="d" * 64))
+    first, again, second = (told(bucket(one))[NoticeKind.blocked].key for one in (REJECTED, REJECTED, anew))
+    assert first == again != second
+
+
 def test_a_bad_verdict_blocks_until_a_person_accepts_it() -> None:
     bad = replace(ASKING, standing=CalibrationStanding("CDC Tracking", has_payloads=True, verdict=Verdict.fail))
     assert NoticeKind.blocked in told(bucket(bad))
