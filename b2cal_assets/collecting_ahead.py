@@ -56,7 +56,9 @@ def waiting_runs(plan: CampaignPlan, campaigns: CampaignStore, registry: RunRegi
 
 
 def _collecting(plan: CampaignPlan, calibration: str) -> dg.OpDefinition:
-    @dg.op(name=f"collect_{asset_name(calibration)}", description=f"Collects for {calibration}.")
+    name = f"collect_{plan.name}_{asset_name(calibration)}"
+
+    @dg.op(name=name, description=f"Collects for {calibration}.")
     def collect(context: dg.OpExecutionContext, workshop: dg.ResourceParam[Workshop]) -> None:
         records = waiting_runs(plan, workshop.campaigns, workshop.runs)
         if not records:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from asset_fakes import Laboratory, campaign_text
 
-from b2cal_assets.asset_keys import RAW_RUNS, Part, calibration_key
+from b2cal_assets.asset_keys import CDST_RUNS, RAW_RUNS, Part, bucket_runs_key, calibration_key
 from b2cal_assets.campaign_assets import run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.definitions import build_definitions, defs, reference_plan
@@ -49,7 +49,19 @@ def test_the_catalogue_of_27_scripts_is_one_graph(tmp_path: Path) -> None:
     definitions = build_definitions(Home(tmp_path), plans=[prompt_plan(tmp_path)])
     dg.Definitions.validate_loadable(definitions)
     keys = definitions.resolve_all_asset_keys()
-    assert len(keys) == 27 * len(Part) + 2 + 2
+    assert len(keys) == 27 * len(Part) + 3 + 2
+
+
+def test_campaigns_over_the_same_calibrations_live_side_by_side(tmp_path: Path) -> None:
+    first = prompt_plan(tmp_path)
+    change = {"name": "other", "kind": CampaignKind.recalibration, "target_tag": "other"}
+    second = replace(first, campaign=first.campaign.model_copy(update=change))
+    definitions = build_definitions(Home(tmp_path), plans=[first, second])
+    dg.Definitions.validate_loadable(definitions)
+    groups = {spec.group_name for spec in definitions.resolve_all_asset_specs()}
+    assert groups == {"runs", "all", "other"}
+    jobs = [definitions.resolve_job_def(f"{plan.name}_collect_ahead") for plan in (first, second)]
+    assert not {node.name for node in jobs[0].nodes} & {node.name for node in jobs[1].nodes}
 
 
 def test_a_calibration_is_the_more_urgent_the_more_steps_follow_it(tmp_path: Path) -> None:
@@ -77,7 +89,7 @@ def test_every_asset_of_a_campaign_has_group_owner_description_and_kind(laborato
     definitions = build_definitions(lab.home, workshop=lab.workshop())
     dg.Definitions.validate_loadable(definitions)
     specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs() if spec.group_name == "prompt"}
-    assert set(specs) == set(lab.plan.asset_keys())
+    assert set(specs) == {*lab.plan.asset_keys(), bucket_runs_key("prompt")}
     assert all(spec.description and spec.owners for spec in specs.values())
     payloads = specs[calibration_key("prompt", "CDC Tracking", Part.payloads)]
     assert payloads.owners == ["team:ada"]
@@ -94,8 +106,9 @@ def test_lineage_leads_from_runs_over_gates_to_what_is_published(laboratory: Mak
     assert calibration_key("prompt", "eCMS", Part.sign_off) in graph.get(published).parent_keys
     assert calibration_key("prompt", "SVD time", Part.sign_off) in graph.get(cdst).parent_keys
     first = graph.get(calibration_key("prompt", "SVD time", Part.collector_output)).parent_keys
+    assert graph.get(bucket_runs_key("prompt")).parent_keys == {RAW_RUNS, CDST_RUNS}
     assert first == {
-        RAW_RUNS,
+        bucket_runs_key("prompt"),
         calibration_key("prompt", "CDC Tracking", Part.payloads),
         calibration_key("prompt", "CDC Tracking", Part.validation),
     }
