@@ -316,13 +316,14 @@ class CalibrationRun:
         self.seconds[phase] += time.monotonic() - self._since
 
     def _tell_jobs(self, *, always: bool) -> None:
-        """Tell the observer the job counts, at most once a second unless something is at stake."""
+        """Tell the observer the job counts, at most once a second unless something is at stake, or the first runs."""
         if self.collector is None:
             return
         now = time.monotonic()
-        if not always and now - self._told[0] < _TELL_JOBS_SECONDS:
-            return
         counts = self.collector.counts()
+        begins = counts["running"] and not self._told[1].get("running")
+        if not (always or begins) and now - self._told[0] < _TELL_JOBS_SECONDS:
+            return
         if counts != self._told[1]:
             self._told = now, counts
             self.around.observer.jobs(self.name, counts)

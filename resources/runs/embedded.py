@@ -109,6 +109,13 @@ class EmbeddedRunRegistry(RunRegistry):
             documents = connection.execute(query).scalars().all()
         return tuple(map(_record, documents))
 
+    def registrations(self, within: IoV) -> Mapping[ExpRun, datetime]:
+        """Run to when it was registered first; a registry of before has no times of its runs."""
+        query = select(_REGISTRATIONS.c.exp, _REGISTRATIONS.c.run, _REGISTRATIONS.c.registered_at)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.where(_lies_in(within, _REGISTRATIONS))).all()
+        return {ExpRun(exp, run): datetime.fromisoformat(at) for exp, run, at in rows}
+
     def last_change(self, within: IoV) -> int:
         """The number of the last change of a run in ``within``; 0 while there is none."""
         query = select(func.max(_RUNS.c.change_number)).where(_lies_in(within))
@@ -175,9 +182,9 @@ def _registered_after(moment: datetime) -> ColumnElement[bool]:
     return exists().where(of_run, _REGISTRATIONS.c.registered_at > utc_text(moment, "the time asked for"))
 
 
-def _lies_in(iov: IoV) -> ColumnElement[bool]:
+def _lies_in(iov: IoV, table: Table = _RUNS) -> ColumnElement[bool]:
     """Written out, since databases differ in how they compare pairs."""
-    exp, run = _RUNS.c.exp, _RUNS.c.run
+    exp, run = table.c.exp, table.c.run
     condition = or_(exp > iov.exp_low, and_(exp == iov.exp_low, run >= iov.run_low))
     if iov.is_open:
         return condition

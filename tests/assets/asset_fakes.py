@@ -198,6 +198,9 @@ class DownRegistry(RunRegistry):
     def runs(self, within: IoV | None = None, **_: Any) -> Any:
         raise BackendError("the run registry at registry.example.org does not answer", transient=True)
 
+    def registrations(self, within: IoV) -> Any:
+        raise BackendError("the run registry at registry.example.org does not answer", transient=True)
+
     def last_change(self, within: IoV) -> int:
         raise BackendError("the run registry at registry.example.org does not answer", transient=True)
 

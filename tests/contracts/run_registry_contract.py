@@ -189,6 +189,15 @@ class RunRegistryContract(RunReadingContract):
         assert registry.runs() == (run,)
         assert registry.runs()[0].started.utcoffset() == timedelta(0)
 
+    def test_it_knows_when_each_run_was_registered_first(self, registry: RunRegistry) -> None:
+        before = datetime.now(UTC)
+        registry.add([a_run(12, 1), a_run(12, 9)])
+        between = datetime.now(UTC)
+        registry.add([a_run(12, 1, quality="Bad For Alignment"), a_run(12, 2)])
+        found = registry.registrations(IoV(12, 1, 12, 2))
+        assert set(found) == {ExpRun(12, 1), ExpRun(12, 2)}
+        assert before <= found[ExpRun(12, 1)] <= between <= found[ExpRun(12, 2)] <= datetime.now(UTC)
+
     def test_a_time_without_zone_is_refused(self, registry: RunRegistry) -> None:
         run = a_run(12, 1)
         naive = RunRecord(
