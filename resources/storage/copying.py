@@ -11,6 +11,7 @@ from resources.campaigns.embedded_book import BucketBook
 from resources.campaigns.embedded_states import CampaignStates
 from resources.conditions import schema
 from resources.conditions.connections import Database
+from resources.impact.samples import EmbeddedSamples
 from resources.notify.book import EmbeddedNoticeBook
 from resources.runs.embedded import EmbeddedRunRegistry
 from resources.signoff.embedded import EmbeddedSignOffLog
@@ -68,6 +69,7 @@ def _make_parts(url: str) -> None:
     CampaignStates(url).last()
     EmbeddedSignOffLog(url).decisions("")
     EmbeddedNoticeBook(url).settled("")
+    EmbeddedSamples(url).samples()
 
 
 def _names(connection: sa.Connection) -> list[str]:

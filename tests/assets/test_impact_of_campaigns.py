@@ -1,0 +1,121 @@
+"""What is affected, asked of a campaign whose buckets were really worked."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from asset_fakes import BASE, BUCKET_1, BUCKET_2, TARGET, Laboratory
+
+from b2cal_assets.bucket_runs import BucketRunner
+from b2cal_cli.main import main
+from b2cal_core.ranges import IoV
+from resources.impact.opened import open_search, tables
+
+MakeLaboratory = Callable[..., Laboratory]
+EVERYTHING = ["BeamSpot", "CDCTimeZeros", "CollisionEnergy", "SVDTimes", "TOPCommonT0"]
+
+
+@pytest.fixture
+def worked(laboratory: MakeLaboratory) -> Laboratory:
+    """Both buckets calibrated, the first one published."""
+    lab = laboratory()
+    lab.book(BUCKET_1, BUCKET_2)
+    runner = BucketRunner(lab.plan, lab.workshop(), instance=lab.instance)
+    assert runner.work(BUCKET_1).ok
+    assert runner.work(BUCKET_2, only=list(lab.plan.calibrations[:2])).ok
+    return lab
+
+
+def ask(lab: Laboratory, name: str, iov: IoV, **choice: Any) -> dict[str, Any]:
+    search = open_search(lab.home, lab.store, lab.conditions, left_out=pytest.fail)
+    return search.ask(name, iov, **choice).to_json()
+
+
+def test_a_constant_of_the_first_bucket_affects_that_bucket_only(worked: Laboratory) -> None:
+    found = ask(worked, "CDCTimeZeros", IoV(12, 2, 12, 3))
+    assert {line["name"]: line["tags"] for line in found["payloads"]} == {name: [TARGET] for name in EVERYTHING}
+    assert all(line["iovs"] == [[12, 1, 12, 4]] for line in found["payloads"])
+    # of two runs the constant is another, in the other two SVDTimes, which is made anew from all four
+    assert [(line["cells"], line["iovs"]) for line in found["cdst"]] == [(4, [[12, 1, 12, 4]])]
+
+
+def test_what_is_not_published_yet_is_found_in_its_staging_tag(worked: Laboratory) -> None:
+    found = ask(worked, "CDCTimeZeros", BUCKET_2.iov)
+    staging = worked.plan.staging_tag(BUCKET_2)
+    assert {line["name"]: line["tags"] for line in found["payloads"]} == {
+        "CDCTimeZeros": [staging],
+        "SVDTimes": [staging],
+    }
+    assert found["cdst"] == []
+
+
+def test_what_comes_last_affects_nothing_else(worked: Laboratory) -> None:
+    found = ask(worked, "CollisionEnergy", IoV(0, 0, -1, -1))
+    assert [(line["name"], line["through"]) for line in found["payloads"]] == [("CollisionEnergy", [])]
+    assert found["cdst"] == []
+
+
+def test_a_campaign_that_cannot_be_read_is_left_out_and_said_so(worked: Laboratory) -> None:
+    (worked.home.campaigns / "spoiled.yaml").write_text("name: [")
+    told: list[str] = []
+    search = open_search(worked.home, worked.store, worked.conditions, left_out=told.append)
+    assert len(search.ask("CDCTimeZeros", IoV(0, 0, -1, -1)).payloads) == 5
+    assert len(told) == 1
+    assert told[0].startswith("campaign spoiled is left out: ")
+
+
+class CommandLine:
+    """The command line on the laboratory's home, in this process."""
+
+    def __init__(self, lab: Laboratory, capsys: pytest.CaptureFixture[str]) -> None:
+        self._home, self._capsys = lab.home.path, capsys
+
+    def __call__(self, *args: str, code: int = 0) -> str:
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([*args, "--home", str(self._home)])
+        captured = self._capsys.readouterr()
+        assert (ended.value.code or 0) == code, captured.err
+        return captured.err if code else captured.out
+
+
+def test_the_command_lists_payloads_files_and_samples(worked: Laboratory, capsys: pytest.CaptureFixture[str]) -> None:
+    b2cal = CommandLine(worked, capsys)
+    b2cal("impact", "sample", "add", "mc16", "--runs", "12", "1", "12", "2", "--tag", TARGET)
+    b2cal("impact", "sample", "add", "mc17", "--runs", "12", "3", "12", "4", "--tag", TARGET)
+    assert [one["sample"] for one in json.loads(b2cal("impact", "sample", "list", "--json"))] == ["mc16", "mc17"]
+    change = ("CDCTimeZeros", "--iov", "12", "1", "12", "1")
+    shown = b2cal("impact", "show", *change)
+    assert "it changes itself" in shown
+    assert "CDC Tracking" in shown
+    found = json.loads(b2cal("impact", "show", *change, "--campaign", "prompt", "--json"))
+    assert sorted(line["name"] for line in found["payloads"]) == EVERYTHING
+    reached = {one["sample"]: one["through"] for one in found["samples"]}
+    # the second sample stands for runs in which CDCTimeZeros stays; what was made anew from it is valid there, too
+    assert reached == {"mc16": EVERYTHING, "mc17": [name for name in EVERYTHING if name != "CDCTimeZeros"]}
+    b2cal("impact", "sample", "remove", "mc17")
+    assert "mc17" not in b2cal("impact", "sample", "list")
+    assert tables(worked.home).is_dir()
+
+
+def test_a_name_that_is_only_in_the_base_tag_affects_all_that_was_made_on_it(
+    worked: Laboratory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    b2cal = CommandLine(worked, capsys)
+    link = worked.conditions.list_iovs(BASE)[0]
+    b2cal("impact", "sample", "add", "mc", "--runs", "0", "0", "-1", "-1", "--tag", BASE)
+    assert link.name in EVERYTHING  # the base tag has what the campaign makes, and that is not what is asked for
+    assert json.loads(b2cal("impact", "show", link.name, "--json"))["samples"] == []
+
+
+def test_what_cannot_be_answered_is_wrong_usage(worked: Laboratory, capsys: pytest.CaptureFixture[str]) -> None:
+    b2cal = CommandLine(worked, capsys)
+    assert "'nonsense'" in b2cal("impact", "show", "nonsense", code=2)
+    assert "no campaign is called" in b2cal("impact", "show", "BeamSpot", "--campaign", "nonsense", code=2)
+    assert "--iov" in b2cal("impact", "show", "BeamSpot", "--iov", "5", "0", "4", "0", code=2)
+    assert "there is no global tag" in b2cal(
+        "impact", "sample", "add", "mc", "--runs", "0", "0", "-1", "-1", "--tag", "nowhere", code=2
+    )
+    assert "no sample is called" in b2cal("impact", "sample", "remove", "mc", code=2)
+    assert "no sample yet" in b2cal("impact", "sample", "list")
