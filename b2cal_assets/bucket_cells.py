@@ -33,9 +33,11 @@ class Activity:
     failed: Mapping[str, StepFailure] = field(default_factory=dict)
 
     def failure(self, ledger: BucketLedger, key: dg.AssetKey) -> str:
-        """How the step of an asset failed since the asset was made last; empty when it did not."""
+        """How the step of an asset failed since it was made, or told to be made otherwise; empty when it did not."""
         failure = self.failed.get(step_name(key))
-        return failure.sentence if failure is not None and failure.when > ledger.made_at(key) else ""
+        if failure is None or failure.when <= max(ledger.made_at(key), ledger.told_at(key)):
+            return ""
+        return failure.sentence
 
 
 def cells_of(ledger: BucketLedger, buckets: Sequence[Bucket], activity: Activity) -> tuple[Cell, ...]:

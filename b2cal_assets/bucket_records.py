@@ -134,6 +134,11 @@ class BucketRecords:
         """What is done otherwise whenever the calibration is made for this bucket."""
         return redo_in_force(self.decisions(calibration))
 
+    def told_at(self, key: dg.AssetKey) -> float:
+        """When a person said last what is to be done otherwise, in seconds since 1970; 0 when nobody did."""
+        told = self.decisions(self._plan.calibration_of(key)) if key.path[-1] in _PARTS else ()
+        return max((decision.when.timestamp() for decision in told if decision.redo is not None), default=0.0)
+
     def awaits_redo(self, calibration: str) -> bool:
         """Whether the payloads were rejected with what to do otherwise, and that was not done yet."""
         signed, made = self.sign_off(calibration), self.metadata(self._payloads_key(calibration)) or {}

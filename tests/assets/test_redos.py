@@ -181,6 +181,20 @@ def test_the_service_redoes_a_rejected_calibration_once(laboratory: MakeLaborato
     assert tick(lab, gates_sensor).run_requests == []
 
 
+def test_a_redo_that_failed_is_left_to_people_until_they_say_something_else(laboratory: MakeLaboratory) -> None:
+    lab = begun(laboratory, **ALWAYS)
+    reject(lab, "SVD time")
+    whole, lab.caf = lab.caf, FakeCaf(payload_names(), broken={"caf_svd": "SVD time: too few hits"})
+    go_on(lab)
+    assert cells(lab)["prompt/svd_time/payloads"].state == "failed"
+    assert tick(lab, gates_sensor).run_requests == []
+    lab.caf = whole
+    reject(lab, "SVD time", Redo(expert_config={"minimum": 3}, anew=True))
+    assert len(tick(lab, gates_sensor).run_requests) == 1
+    assert go_on(lab).failed == {}
+    assert {cell.state for cell in cells(lab).values()} == {"made"}
+
+
 def test_the_service_does_not_redo_for_ever(laboratory: MakeLaboratory) -> None:
     lab = begun(laboratory, **ALWAYS, redo_limit=2)
     numbers = []
