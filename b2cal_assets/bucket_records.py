@@ -163,7 +163,8 @@ class BucketRecords:
         signed, asked = self.sign_off(calibration), self.redo(calibration).in_words()
         rejected: tuple[str, ...] = ()
         if signed is not None and signed.decision is Decision.rejected:
-            then = f", to be redone: {asked or 'as at first'}" if self.awaits_redo(calibration) else ""
+            done = ", and the redo gave the same" if signed.redo is not None else ""
+            then = f", to be redone: {asked or 'as at first'}" if self.awaits_redo(calibration) else done
             rejected = (f"{calibration} was rejected by {signed.author} ({signed.reason}){then}",)
         return (*rejected, *self._changes(self._payloads_key(calibration)))
 

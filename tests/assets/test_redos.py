@@ -113,6 +113,19 @@ def test_a_rejection_that_asks_for_nothing_is_not_made_again_before_a_person_wan
     assert lab.caf.requests == []
 
 
+def test_a_redo_that_gave_the_same_is_said_and_not_asked_for_twice(laboratory: MakeLaboratory) -> None:
+    lab = laboratory(runs=4, campaign={"gates": ALWAYS})  # whose CAF gives the same whatever it is told
+    lab.book(BUCKET_1)
+    work(lab, only=["caf_cdc", "caf_svd"])
+    reject(lab, "SVD time")
+    assert "prompt/svd_time/payloads" in go_on(lab).done
+    assert cells(lab)["prompt/svd_time/payloads"].reasons == (
+        "SVD time was rejected by ada (hot wires), and the redo gave the same",
+    )
+    assert go_on(lab).done == ()
+    assert tick(lab, gates_sensor).run_requests == []
+
+
 def test_what_was_made_from_other_payloads_is_stale_and_not_published_until_accepted(
     laboratory: MakeLaboratory,
 ) -> None:
