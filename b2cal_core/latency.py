@@ -205,7 +205,9 @@ def open_decisions(
         result: over which.
         decisions: all over the calibration in the bucket, by time.
         redone_by_hand: a rejected result is made again by a person.
-        now: what is still open is so until now. A waiver that has ended is open again.
+        now: what is still open is so until now.
+
+    A waiver that has ended is open again; what a rule decides nobody had to.
     """
     stop = now if result.superseded is None else result.superseded
     spans = []
@@ -214,7 +216,7 @@ def open_decisions(
         at = max(decision.when, result.judged)
         if decision.evidence != result.evidence or at >= stop:
             continue
-        if since is not None and since < at:
+        if since is not None and since < at and not decision.by_rule:
             spans.append(Span(since, at))
         since = at if redone_by_hand and decision.decision is Decision.rejected else decision.until
     if since is not None and since < stop:

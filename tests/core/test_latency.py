@@ -1,5 +1,6 @@
 """Where the time of a bucket goes: every moment counts once, and for the first thing it is waited for."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -154,6 +155,12 @@ def test_a_result_is_open_from_its_validation_to_the_decision() -> None:
     assert opened(decision(30)) == [(10, 30)]
     assert opened(decision(5)) == []
     assert opened() == [(10, 100)]
+
+
+def test_what_a_rule_decides_was_open_for_nobody() -> None:
+    by_rule = replace(decision(30), author="rule:all_pass")
+    assert opened(by_rule) == []
+    assert opened(by_rule, decision(50)) == []
 
 
 def test_decisions_over_other_payloads_close_nothing() -> None:
