@@ -23,6 +23,7 @@ class AlgorithmStep:
     Attributes:
         background: they get only the processor time that others leave.
         failure: one sentence when it failed.
+        short_of_data: whether it failed for want of data.
         iterate: whether an algorithm asked to go round again.
     """
 
@@ -32,6 +33,7 @@ class AlgorithmStep:
     child: Child | None = None
     position: int = 0
     failure: str = ""
+    short_of_data: bool = False
     iterate: bool = False
 
     def start(self) -> None:
@@ -75,7 +77,8 @@ class AlgorithmStep:
             return
         refused = refusal(report)
         if refused is not None:
-            self.failure = f"{refused}; see {run.log_file}"
+            why, self.short_of_data = refused
+            self.failure = f"{why}; see {run.log_file}"
             return
         self.iterate |= report["iterate"]
         self.position += 1

@@ -61,6 +61,7 @@ class CalibrationRun:
         upstream: names of all it depends on, directly or not, dependencies first.
         behind: passes of other calibrations on the longest way from its end to the end of all.
         error: one sentence when it failed or was skipped.
+        short_of_data: whether it failed because an algorithm had not enough data.
     """
 
     calibration: Calibration
@@ -70,6 +71,7 @@ class CalibrationRun:
     state: State = State.init
     iteration: int = 0
     error: str = ""
+    short_of_data: bool = False
     collector: CollectorStep | None = None
     algorithms: AlgorithmStep | None = None
     seconds: dict[str, float] = field(default_factory=lambda: {"collect": 0.0, "algorithms": 0.0})
@@ -277,6 +279,7 @@ class CalibrationRun:
             return
         self._clock("algorithms")
         if self.algorithms.failure:
+            self.short_of_data = self.algorithms.short_of_data
             self._fail(f"calibration {self.name}: {self.algorithms.failure}")
         else:
             self._move(Trigger.complete)

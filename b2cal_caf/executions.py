@@ -156,13 +156,14 @@ class StepRun:
         write_json(self.report_file, report)
 
 
-def refusal(report: Mapping[str, Any]) -> str | None:
-    """Why a step failed, from its report; ``None`` when it did not."""
+def refusal(report: Mapping[str, Any]) -> tuple[str, bool] | None:
+    """Why a step failed, from its report, and whether for want of data; ``None`` when it did not."""
     if report["final_state"] == FinalState.COMPLETED.value:
         return None
-    bad = [(IoV(*iov), result) for iov, result in report["recorded"] if not AlgResult(result).is_success]
+    bad = [(IoV(*iov), AlgResult(result)) for iov, result in report["recorded"] if not AlgResult(result).is_success]
     if not bad:
-        return f"algorithm {report['algorithm']} failed without an answer for any run"
+        return f"algorithm {report['algorithm']} failed without an answer for any run", False
     iov, result = bad[0]
-    answer = "has not enough data" if result == AlgResult.not_enough_data.value else "answered failure"
-    return f"algorithm {report['algorithm']} {answer} for {iov}"
+    is_short = result is AlgResult.not_enough_data
+    answer = "has not enough data" if is_short else "answered failure"
+    return f"algorithm {report['algorithm']} {answer} for {iov}", is_short

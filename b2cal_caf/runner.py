@@ -240,4 +240,5 @@ def _result(loaded: LoadedRequest, runs: Mapping[str, CalibrationRun], around: S
         collected=collected_summary(around.layout, runs, dict(loaded.rejected)),
         seconds={phase: sum(run.seconds[phase] for run in runs.values()) for phase in ("collect", "algorithms")},
         iterations={name: run.iteration for name, run in runs.items()},
+        short_of_data=frozenset(name for name, run in runs.items() if run.short_of_data),
     )

@@ -13,6 +13,7 @@ from typing import Any
 from b2cal_core.buckets import Bucket
 from b2cal_core.campaign_states import CampaignChange, CampaignState
 from b2cal_core.campaigns import Campaign
+from b2cal_core.data_shortage import ShortageChoice
 from b2cal_core.failure_policies import FailurePolicy
 from b2cal_core.jobs import JobSpec, JobState
 from b2cal_core.notices import Notice, NoticeKind
@@ -150,6 +151,7 @@ class CafResult:
         errors: CAF calibration to one clear sentence, for those that failed.
         seconds: wall time in ``collect`` and ``algorithms``; nothing for what was already done.
         resumed: everything had been done before, nothing was run.
+        short_of_data: CAF calibrations that failed because an algorithm had not enough data, where the CAF can tell.
     """
 
     states: Mapping[str, str]
@@ -159,6 +161,7 @@ class CafResult:
     seconds: Mapping[str, float]
     iterations: Mapping[str, int]
     resumed: bool = False
+    short_of_data: frozenset[str] = frozenset()
 
     @property
     def ok(self) -> bool:
@@ -562,6 +565,14 @@ class SignOffLog(ABC):
         self, campaign: str, bucket: str | None = None, calibration: str | None = None
     ) -> tuple[SignOff, ...]:
         """Decisions in the order they were logged."""
+
+    @abstractmethod
+    def choose(self, choice: ShortageChoice) -> None:
+        """Append what is done about a calibration that has not enough data."""
+
+    @abstractmethod
+    def choices(self, campaign: str, bucket: str) -> tuple[ShortageChoice, ...]:
+        """What was chosen for calibrations of a bucket that had not enough data, in the order it was logged."""
 
 
 class Notifier(ABC):

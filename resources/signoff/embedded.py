@@ -6,8 +6,10 @@ from typing import Any
 
 from sqlalchemy import Column, Index, Integer, MetaData, RowMapping, String, Table, Text, select
 
+from b2cal_core.data_shortage import ShortageChoice
 from b2cal_core.ports import SignOffLog
 from b2cal_core.redo import Redo
+from b2cal_core.remedies import Remedy
 from b2cal_core.verdicts import Decision, SignOff
 from resources.sql_database import TABLE_OPTIONS, SqlDatabase, utc_text
 
@@ -29,6 +31,21 @@ _DECISIONS = Table(
     sqlite_autoincrement=True,
     **TABLE_OPTIONS,
 )
+_CHOICES = Table(
+    "reg_shortage_choices",
+    _METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("campaign", String(64), nullable=False),
+    Column("bucket", String(64), nullable=False),
+    Column("calibration", String(64), nullable=False),
+    Column("remedy", String(16), nullable=False),
+    Column("author", String(200), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("chosen_at", String(32), nullable=False),
+    Index("reg_shortage_choices_subject", "campaign", "bucket"),
+    sqlite_autoincrement=True,
+    **TABLE_OPTIONS,
+)
 _REFUSAL = "decisions are only ever appended; log a new one"
 _ACTIONS = {
     "sqlite": f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END",
@@ -38,9 +55,9 @@ _ACTIONS["mariadb"] = _ACTIONS["mysql"]
 
 
 def _triggers(dialect: str) -> tuple[str, ...]:
-    create, on = "CREATE TRIGGER IF NOT EXISTS", "ON reg_decisions"
     return tuple(
-        f"{create} reg_decisions_no_{verb.lower()} BEFORE {verb} {on} {_ACTIONS[dialect]}"
+        f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb.lower()} BEFORE {verb} ON {table} {_ACTIONS[dialect]}"
+        for table in (_DECISIONS.name, _CHOICES.name)
         for verb in ("UPDATE", "DELETE")
     )
 
@@ -72,6 +89,26 @@ class EmbeddedSignOffLog(SignOffLog):
         with self._database.reading() as connection:
             rows = connection.execute(query).mappings().all()
         return tuple(_decision(row) for row in rows)
+
+    def choose(self, choice: ShortageChoice) -> None:
+        """Append a choice; ``DataError`` when its time has no time zone."""
+        row = {name: getattr(choice, name) for name in ("campaign", "bucket", "calibration", "author", "reason")}
+        row |= {"remedy": choice.remedy.value, "chosen_at": utc_text(choice.when, "the choice")}
+        with self._database.writing() as connection:
+            connection.execute(_CHOICES.insert().values(**row))
+
+    def choices(self, campaign: str, bucket: str) -> tuple[ShortageChoice, ...]:
+        """Choices in the order they were logged."""
+        of_bucket = (_CHOICES.c.campaign == campaign) & (_CHOICES.c.bucket == bucket)
+        with self._database.reading() as connection:
+            rows = connection.execute(select(_CHOICES).where(of_bucket).order_by(_CHOICES.c.id)).mappings().all()
+        return tuple(_choice(row) for row in rows)
+
+
+def _choice(row: RowMapping) -> ShortageChoice:
+    subject = (row["campaign"], row["bucket"], row["calibration"])
+    when = datetime.fromisoformat(row["chosen_at"])
+    return ShortageChoice(*subject, Remedy(row["remedy"]), row["author"], row["reason"], when)
 
 
 def _row(decision: SignOff) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class TestAlgorithms:
         assert result.states == {"bad": "failed", "below": "skipped", "further": "skipped", "apart": "completed"}
         assert not result.ok
         assert words in result.errors["bad"]
+        assert result.short_of_data == ({"bad"} if does == "not_enough_data" else set())
         assert "Mean_stdout" in result.errors["bad"]
         assert "bad" in result.errors["below"]
         assert list(result.databases) == ["apart"]

@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from b2cal_core.data_shortage import ShortageChoice
 from b2cal_core.errors import DataError
 from b2cal_core.ports import SignOffLog
 from b2cal_core.redo import Redo
+from b2cal_core.remedies import Remedy
 from b2cal_core.verdicts import Decision, SignOff
 
 ACCEPTED = SignOff(
@@ -71,4 +73,15 @@ class SignOffLogContract:
     def test_a_time_without_zone_is_refused(self, log: SignOffLog) -> None:
         with pytest.raises(DataError, match="time zone"):
             log.record(replace(ACCEPTED, when=datetime(2026, 1, 1)))  # noqa: DTZ001 (it is the point)
+        assert log.decisions("prompt") == ()
+
+    def test_what_was_chosen_for_a_lack_of_data_comes_back_by_bucket_in_order(self, log: SignOffLog) -> None:
+        subject = (ACCEPTED.campaign, ACCEPTED.bucket, ACCEPTED.calibration)
+        first = ShortageChoice(*subject, Remedy.merge, "rule:not_enough_data", "too few é", ACCEPTED.when)
+        second = replace(first, remedy=Remedy.reuse, author="ada", when=datetime(2020, 1, 1, tzinfo=UTC))
+        elsewhere = replace(first, bucket="e0012r00021-e0012r00040")
+        for choice in (first, elsewhere, second):
+            log.choose(choice)
+        assert log.choices("prompt", ACCEPTED.bucket) == (first, second)
+        assert log.choices("other", ACCEPTED.bucket) == ()
         assert log.decisions("prompt") == ()

@@ -280,7 +280,7 @@ class Machine:
         report = json.loads(run.report_file.read_text())
         refused = refusal(report)
         if refused is not None:
-            log("WARNING", f"Failed results found in {self.calibration.name}: {refused}")
+            log("WARNING", f"Failed results found in {self.calibration.name}: {refused[0]}")
             return None
         return report
 
