@@ -12,6 +12,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
+from servers.mariadb import MariaDBServer
 
 from b2cal_core.buckets import Bucket
 from b2cal_core.errors import BackendError
@@ -165,3 +166,39 @@ def test_upgraded_tables_are_those_made_anew(old_home: Home) -> None:
         options = {"version_table": sql_database.VERSION.name, "compare_type": True}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), declared) == []
     engine.dispose()
+
+
+SERVED_0002 = """
+CREATE TABLE reg_version (version_num VARCHAR(32) PRIMARY KEY);
+CREATE TABLE reg_tables (name VARCHAR(64) PRIMARY KEY);
+CREATE TABLE reg_decisions (
+    id INTEGER AUTO_INCREMENT PRIMARY KEY, campaign VARCHAR(64) NOT NULL, bucket VARCHAR(64) NOT NULL,
+    calibration VARCHAR(64) NOT NULL, decision VARCHAR(16) NOT NULL, author VARCHAR(200) NOT NULL, reason TEXT NOT NULL,
+    evidence VARCHAR(200) NOT NULL, decided_at VARCHAR(32) NOT NULL,
+    INDEX reg_decisions_subject (campaign, bucket, calibration)
+);
+INSERT INTO reg_decisions VALUES (
+    1, 'prompt', 'e0012r00001-e0012r00002', 'CDC Tracking', 'rejected', 'mia', 'größer ☢', REPEAT('ab', 32),
+    '2026-03-05T00:00:00.000000+00:00'
+);
+INSERT INTO reg_tables VALUES ('reg_decisions');
+INSERT INTO reg_version VALUES ('0002')
+"""
+"""The decisions as the first version for servers kept them."""
+
+
+def test_a_registry_on_mariadb_is_brought_up_to_date_by_the_same_migrations(mariadb: MariaDBServer) -> None:
+    url = mariadb.new_database()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        for statement in SERVED_0002.split(";"):
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+    with pytest.raises(BackendError, match=r"0002.*b2cal storage upgrade"):
+        EmbeddedSignOffLog(url).decisions("prompt")
+    assert upgrades.upgrade(url) == ("0002", sql_database.REVISION)
+    assert upgrades.upgrade(url) == (sql_database.REVISION, sql_database.REVISION)
+    assert EmbeddedSignOffLog(url).decisions("prompt") == DECISIONS[:1]
+    EmbeddedSignOffLog(url).record(DECISIONS[1])
+    assert EmbeddedSignOffLog(url).decisions("prompt") == DECISIONS
+    assert EmbeddedRunRegistry(url).add([a_run(1)]) == 1
