@@ -29,6 +29,11 @@ def cdst_key(campaign: str) -> dg.AssetKey:
     return dg.AssetKey([campaign, "cdst"])
 
 
+def bucket_runs_key(campaign: str) -> dg.AssetKey:
+    """The key of the runs that a campaign's buckets have."""
+    return dg.AssetKey([campaign, "runs"])
+
+
 def published_key(campaign: str) -> dg.AssetKey:
     """The key of what a campaign published."""
     return dg.AssetKey([campaign, "published"])

@@ -45,7 +45,8 @@ class BucketLedger(BucketRecords):
         """The assets of the campaign that the bucket lacks, in the order of the work.
 
         A validation or a sign-off over payloads that were made anew since counts as lacking, and so does what is to be
-        made again: as its rejection asks for, or because what it was made from changed and the campaign wants that.
+        made again: as its rejection asks for, because its runs changed, or because other things that it was made from
+        changed and the campaign wants that.
         """
         return tuple(key for key in self._plan.asset_keys() if self._lacks(key))
 
@@ -65,7 +66,7 @@ class BucketLedger(BucketRecords):
         if key == published_key(self._plan.name):
             return False  # a running tag is never changed backwards; a person looks whether anything can be done
         own = () if key == cdst_key(self._plan.name) else (self._plan.calibration_of(key),)
-        if any(self.awaits_redo(name) for name in own):
+        if any(self.awaits_redo(name) for name in own) or self.reads_other_files(self.source(key)):
             return True
         if self._plan.campaign.gates.redo_downstream is RedoPolicy.ask:
             return False
@@ -86,7 +87,9 @@ class BucketLedger(BucketRecords):
         return self._is_by_hand(source) or bool(self._was_redone_enough(source))
 
     def _is_by_hand(self, source: dg.AssetKey) -> bool:
-        """Whether it was rejected, and a person starts the redo."""
+        """Whether it was rejected, or its runs changed, and a person starts the redo."""
+        if self.reads_other_files(source) and self._plan.campaign.gates.redo_downstream is RedoPolicy.ask:
+            return True
         if self._plan.campaign.gates.redo is RedoPolicy.always or source == cdst_key(self._plan.name):
             return False
         return self.awaits_redo(self._plan.calibration_of(source))

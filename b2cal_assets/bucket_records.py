@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, published_key
+from b2cal_assets.asset_keys import Part, bucket_runs_key, calibration_key, cdst_key, published_key
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_core.buckets import Bucket
 from b2cal_core.gates import CalibrationStanding
@@ -19,6 +19,7 @@ from b2cal_core.waivers import waiver_over
 
 CONTENT, NAMES, VERDICT, EVIDENCE = "content", "payload names", "verdict", "evidence"
 FAILED_FIGURES, MADE_FROM, REDONE = "failed figures", "made from", "redone with"
+SELECTED = "selected files"
 """Metadata that later steps rely on."""
 _PARTS = frozenset(Part)
 
@@ -150,6 +151,8 @@ class BucketRecords:
         """What an asset that is made now is made from, as metadata by which ``outdated`` tells later."""
         seen = {name: made.content for name in self._seen_by(key) if (made := self.payloads(name)) is not None}
         told: dict[str, dg.MetadataValue[Any]] = {MADE_FROM: dg.MetadataValue.json(seen)}
+        if selected := self._selected(key):
+            told |= {SELECTED: dg.MetadataValue.text(selected)}
         redo = self.redo(self._plan.calibration_of(key)) if key.path[-1] in _PARTS else Redo()
         return told if redo.is_empty else told | {REDONE: dg.MetadataValue.text(redo.to_json())}
 
@@ -173,11 +176,27 @@ class BucketRecords:
         made = self.metadata(key) or {}
         before: Mapping[str, str] = made[MADE_FROM].value if MADE_FROM in made else {}
         what = self._plan.calibration_of(key) if key.path[-1] in _PARTS else key.path[-1]
+        other = (f"the runs of the bucket, their quality or files changed since {what} was made",)
+        return (*(other if self.reads_other_files(key) else ()), *self._remade(what, before))
+
+    def reads_other_files(self, key: dg.AssetKey) -> bool:
+        """Whether payloads or cDST files were made from other registered files than the bucket has now."""
+        made = self.metadata(key) or {}
+        then, now = str(made[SELECTED].value) if SELECTED in made else "", self._selected(key)
+        return bool(then and now) and then != now
+
+    def _remade(self, what: str, before: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(
             f"{what} was made from payloads of {name} that were made anew since"
             for name, content in before.items()
             if (now := self.payloads(name)) is not None and now.content != content
         )
+
+    def _selected(self, key: dg.AssetKey) -> str:
+        """A hash of the registered files that an asset is made from, as reported last; empty while none was."""
+        reported = self.metadata(bucket_runs_key(self._plan.name)) or {}
+        own = self._plan.calibration_of(key) if key.path[-1] in _PARTS else key.path[-1]
+        return str(reported[SELECTED].value.get(own, "")) if SELECTED in reported else ""
 
     def _seen_by(self, key: dg.AssetKey) -> tuple[str, ...]:
         """The calibrations whose payloads an asset is made from."""

@@ -14,6 +14,7 @@ from dagster._core.instance.ref import InstanceRef  # the only way to override o
 
 from b2cal_assets.asset_keys import Part, calibration_key, step_name
 from b2cal_assets.asset_specs import inputs_of
+from b2cal_assets.bucket_inputs import report_runs, runs_of
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.campaign_assets import bucket_job, bucket_job_name, campaign_assets, run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
@@ -79,6 +80,9 @@ class BucketRunner:
         """
         self._instance.add_dynamic_partitions(bucket_partitions_name(self._plan.name), [bucket.key])
         ledger = self._ledger(bucket)
+        runs = runs_of(ledger, self._workshop.runs, self._workshop.campaigns)
+        if report_runs(ledger, runs, self._instance):
+            ledger = self._ledger(bucket)
         asked = self._asked_for(only)
         missing = [key for key in ledger.missing() if key in asked]
         wanted = missing if only_missing else asked

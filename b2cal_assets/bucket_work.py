@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 from pydantic import TypeAdapter, ValidationError
 
+from b2cal_assets.bucket_inputs import runs_of
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.campaign_plans import CDST, CampaignPlan
 from b2cal_assets.staging import input_tag, links_of
@@ -59,8 +60,8 @@ class BucketWork:
 
     @cached_property
     def records(self) -> tuple[RunRecord, ...]:
-        """The registered runs of the bucket."""
-        return self.workshop.runs.runs(self.bucket.iov)
+        """The registered runs of the bucket, without those that came too late for it."""
+        return runs_of(self.ledger, self.workshop.runs, self.workshop.campaigns).taken
 
     @property
     def previous_bucket(self) -> Bucket | None:

@@ -3,11 +3,13 @@
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from b2cal_assets.asset_keys import CDST_RUNS, RAW_RUNS, bucket_runs_key
 from b2cal_assets.assets.calibration import calibration_asset
 from b2cal_assets.assets.cdst import cdst_asset
 from b2cal_assets.assets.published import published_asset
 from b2cal_assets.assets.validation import validation_asset
 from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.partitions import RUNS_OF_A_BUCKET, bucket_partitions
 from b2cal_core.campaigns import CampaignKind
 
 AssetJob = UnresolvedAssetJobDefinition
@@ -18,8 +20,20 @@ _BACKGROUND_TAG = "b2cal/background"
 """On the Dagster runs of all campaigns that are not prompt; `dagster.yaml` limits how many work at a time."""
 
 
+def bucket_runs_spec(plan: CampaignPlan) -> dg.AssetSpec:
+    """The runs of each bucket, told by who finds them; another version of them makes stale what reads runs."""
+    return dg.AssetSpec(
+        bucket_runs_key(plan.name),
+        deps=[dg.AssetDep(key, partition_mapping=RUNS_OF_A_BUCKET) for key in (RAW_RUNS, CDST_RUNS)],
+        description="The runs that a bucket has, those that came too late for it, and a hash of what its steps read.",
+        group_name=plan.name,
+        owners=plan.owners(),
+        partitions_def=bucket_partitions(plan.name),
+    )
+
+
 def campaign_assets(plan: CampaignPlan) -> list[dg.AssetsDefinition]:
-    """All assets of the campaign, in the order of the work."""
+    """All assets of the campaign that are made, in the order of the work."""
     calibrations = [make(plan, name) for name in plan.calibrations for make in (calibration_asset, validation_asset)]
     production = [cdst_asset(plan)] if plan.cdst_stage else []
     return [*calibrations, *production, published_asset(plan)]

@@ -15,7 +15,7 @@ import dagster as dg
 
 from b2cal_assets.assets.broken import broken_asset
 from b2cal_assets.assets.runs import run_assets
-from b2cal_assets.campaign_assets import bucket_job, campaign_assets
+from b2cal_assets.campaign_assets import bucket_job, bucket_runs_spec, campaign_assets
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.collecting_ahead import ahead_calibrations, ahead_job
 from b2cal_assets.run_mirror import RunMirror
@@ -179,6 +179,7 @@ def build_definitions(
     return dg.Definitions(
         assets=[
             *run_assets(),
+            *(bucket_runs_spec(plan) for plan in plans),
             *(asset for plan in plans for asset in campaign_assets(plan)),
             *(broken_asset(name, error) for name, error in broken.items()),
         ],

@@ -7,6 +7,7 @@ import typer
 
 from b2cal_cli.campaign import campaign_of, store_of
 from b2cal_cli.output import AsJson, print_json, print_table, say
+from b2cal_cli.runs import registry_of
 from b2cal_cli.session import WrongUsage, arguments, home_of
 from b2cal_core.errors import CalibrationError
 
@@ -59,6 +60,7 @@ def list_buckets(ctx: typer.Context, campaign: CampaignName, as_json: AsJson = F
         say(f"{len(waiting)} runs wait for the next bucket, up to exp {waiting[-1][0]} run {waiting[-1][1]}")
     if late:
         say(f"{len(late)} runs came too late for the buckets around them: {', '.join(f'{e}/{r}' for e, r in late)}")
+        say(f"give them buckets of their own: b2cal bucket close {name} --late")
 
 
 @app.command()
@@ -69,15 +71,23 @@ def close(
         tuple[int, int] | None, typer.Option(metavar="EXP RUN", help="Last run; by default the last registered.")
     ] = None,
     label: Annotated[str, typer.Option(help="A name for people.")] = "",
+    late: Annotated[
+        bool, typer.Option("--late", help="Instead, those that came after the buckets around them were closed.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Close the next bucket by hand: the runs that wait, up to the last one given, whatever the policy says."""
-    from b2cal_cli.bucket_forming import close_by_hand
+    from b2cal_cli.bucket_forming import close_by_hand, close_late
     from b2cal_core.ranges import ExpRun
 
-    chosen, store = campaign_of(ctx, campaign), store_of(ctx)
+    if late and (last is not None or label):
+        raise WrongUsage("--late closes a bucket in each gap, whose runs and names are not given")
+    chosen, store, home = campaign_of(ctx, campaign), store_of(ctx), home_of(ctx)
     with arguments():
-        buckets = close_by_hand(home_of(ctx), chosen, store, last=ExpRun(*last) if last else None, label=label)
+        if late:
+            buckets = close_late(home, chosen, store)
+        else:
+            buckets = close_by_hand(home, chosen, store, last=ExpRun(*last) if last else None, label=label)
     if as_json:
         print_json({"buckets": [bucket.key for bucket in buckets]})
     else:
@@ -97,7 +107,7 @@ def status(ctx: typer.Context, campaign: CampaignName, bucket: BucketKey, as_jso
 
     chosen, store = bucket_of(ctx, campaign, bucket), store_of(ctx)
     with ledger_of(home_of(ctx), campaign, chosen) as opened:
-        found = status_of(opened, store.buckets(campaign))
+        found = status_of(opened, store, registry_of(ctx))
     if as_json:
         print_json(found.to_json())
         return
@@ -110,6 +120,8 @@ def status(ctx: typer.Context, campaign: CampaignName, bucket: BucketKey, as_jso
     if found.cdst is not None:
         say(f"cDST files: {'made' if found.cdst else 'not made'}")
     say(f"published: {'yes' if found.published else 'no'}; staging tag {found.staging_tag}")
+    if found.left_out:
+        say(f"left out: {len(found.left_out)} runs, {found.left_out_because}: {', '.join(found.left_out)}")
     _say_reasons([*(c.waits_for for c in found.calibrations), found.cdst_waits_for, found.published_waits_for])
 
 

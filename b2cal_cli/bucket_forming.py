@@ -3,7 +3,7 @@
 import getpass
 from collections.abc import Iterable
 
-from b2cal_core.buckets import Bucket, Formation, form_buckets
+from b2cal_core.buckets import Bucket, Formation, close_late_by_hand, form_buckets
 from b2cal_core.buckets import close_by_hand as close_waiting
 from b2cal_core.campaigns import Campaign
 from b2cal_core.errors import ConfigurationError
@@ -46,6 +46,20 @@ def close_by_hand(
     # The last run given need not have been taken, as long as it is one of the bucket's last experiment.
     end = last if last is not None and last.exp == final.last.exp else final.last
     buckets.append(Bucket(final.first, end, label))
+    return tuple(store.add_bucket(campaign.name, bucket, closed_by=getpass.getuser()) for bucket in buckets)
+
+
+def close_late(home: Home, campaign: Campaign, store: CampaignStore) -> tuple[Bucket, ...]:
+    """Book buckets of the runs that came after the buckets around them were closed: one for each gap between these.
+
+    Raises:
+        ConfigurationError: there is no such run.
+    """
+    existing = store.buckets(campaign.name)
+    late = waiting_runs(home, campaign, existing).late
+    buckets = close_late_by_hand(late, campaign.buckets, existing)
+    if not buckets:
+        raise ConfigurationError(f"no run of campaign {campaign.name} came too late; see b2cal bucket list")
     return tuple(store.add_bucket(campaign.name, bucket, closed_by=getpass.getuser()) for bucket in buckets)
 
 

@@ -4,8 +4,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, published_key
+from b2cal_assets.bucket_inputs import runs_of
 from b2cal_cli.ledgers import OpenLedger
 from b2cal_core.buckets import Bucket
+from b2cal_core.ports import CampaignStore, RunRegistry
 from b2cal_core.verdicts import SignOff
 
 
@@ -24,7 +26,11 @@ class CalibrationStatus:
 
 @dataclass(frozen=True, slots=True)
 class BucketStatus:
-    """One bucket of one campaign; ``cdst`` is none when the campaign needs no cDST files."""
+    """One bucket of one campaign; ``cdst`` is none when the campaign needs no cDST files.
+
+    Attributes:
+        left_out: registered runs in its range that came too late, and why.
+    """
 
     campaign: str
     bucket: str
@@ -35,15 +41,18 @@ class BucketStatus:
     cdst_waits_for: tuple[str, ...]
     published: bool
     published_waits_for: tuple[str, ...]
+    left_out: tuple[str, ...]
+    left_out_because: str
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
         return asdict(self)
 
 
-def status_of(opened: OpenLedger, buckets: tuple[Bucket, ...]) -> BucketStatus:
-    """The status of the bucket that the ledger is of; ``buckets`` are all of the campaign."""
-    plan, ledger = opened.plan, opened.ledger
+def status_of(opened: OpenLedger, campaigns: CampaignStore, registry: RunRegistry) -> BucketStatus:
+    """The status of the bucket that the ledger is of."""
+    plan, ledger, buckets = opened.plan, opened.ledger, campaigns.buckets(opened.plan.name)
+    runs = runs_of(ledger, registry, campaigns)
     cdst, published = cdst_key(plan.name), published_key(plan.name)
     has_cdst = ledger.has(cdst) if plan.cdst_stage else None
     is_published = ledger.has(published)
@@ -57,6 +66,8 @@ def status_of(opened: OpenLedger, buckets: tuple[Bucket, ...]) -> BucketStatus:
         cdst_waits_for=ledger.reasons_against(cdst, buckets) if has_cdst is False else (),
         published=is_published,
         published_waits_for=() if is_published else ledger.reasons_against(published, buckets),
+        left_out=tuple(f"{record.run.exp}/{record.run.run}" for record in runs.left_out),
+        left_out_because=runs.why,
     )
 
 

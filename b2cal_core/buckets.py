@@ -6,9 +6,10 @@ padded with zeros so that keys sort as the runs do.
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from itertools import groupby
 from typing import Self
 
@@ -61,6 +62,28 @@ class Bucket:
         return self.first <= run <= self.last
 
 
+class LateRuns(StrEnum):
+    """What becomes of runs that are registered when buckets around their place are closed already.
+
+    ``reopen``: a bucket takes those in its range until it is published; what was made without them is then stale.
+    ``next_bucket``: a closed bucket stays as it is; those between two buckets make another one there when they fill it.
+    ``ignore``: neither. Between buckets ``reopen`` does as ``next_bucket`` does, since no bucket has their place.
+    """
+
+    reopen = "reopen"
+    next_bucket = "next_bucket"
+    ignore = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class BookedBucket:
+    """A bucket as it stands in the book; ``closed_at`` is in UTC."""
+
+    bucket: Bucket
+    closed_by: str
+    closed_at: datetime
+
+
 class BucketPolicy(BaseModel):
     """When a bucket is full: one of ``runs``, ``events`` and ``hours`` says so, or none: closed by hand only.
 
@@ -76,6 +99,7 @@ class BucketPolicy(BaseModel):
     hours: float | None = Field(default=None, gt=0, description="start of the first counted run to end of the last")
     cross_experiments: bool = False
     counted: tuple[str, ...] = Field(default=("physics",), description="filters that a counted run passes")
+    late: LateRuns = Field(default=LateRuns.reopen, description="runs registered when their place was closed already")
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
@@ -153,7 +177,7 @@ class Formation:
     Attributes:
         closed: new buckets that are full, disjoint and in order.
         waiting: runs that wait for the next bucket to fill.
-        late: runs that no bucket will take: they came when a later bucket was closed already, or their experiment
+        late: runs that no bucket has or awaits: they came when a later bucket was closed already, or their experiment
             ended without a counted run.
     """
 
@@ -185,6 +209,69 @@ def form_buckets(records: Iterable[RunRecord], policy: BucketPolicy, existing: I
             closed.append(filling.bucket)
             filling = _Filling(policy)
     return Formation(tuple(closed), tuple(filling.records), tuple(late))
+
+
+def form_late_buckets(
+    late: Iterable[RunRecord], policy: BucketPolicy, existing: Iterable[Bucket]
+) -> tuple[Bucket, ...]:
+    """The buckets that late runs fill, each in the gap between two existing ones; none under ``ignore``.
+
+    Args:
+        late: runs that no bucket has, before the end of the last one.
+        policy: when a bucket is full.
+        existing: all buckets there are.
+    """
+    if policy.late is LateRuns.ignore or policy.by_hand_only:
+        return ()
+    return tuple(b for runs in _by_gap(late, existing) for b in form_buckets(runs, policy).closed)
+
+
+def close_late_by_hand(
+    late: Iterable[RunRecord], policy: BucketPolicy, existing: Iterable[Bucket]
+) -> tuple[Bucket, ...]:
+    """The buckets that late runs make when a person closes them: one for each gap between existing buckets, or more."""
+    return tuple(b for runs in _by_gap(late, existing) for b in close_by_hand(runs, policy))
+
+
+def bucket_of(run: ExpRun, ordered: Sequence[Bucket]) -> Bucket | None:
+    """The bucket that has the run's place, of buckets in order."""
+    place = bisect_left(ordered, run.edge, key=lambda bucket: bucket.last.edge)
+    return ordered[place] if place < len(ordered) and ordered[place].contains(run) else None
+
+
+def gap_of(run: ExpRun, ordered: Sequence[Bucket]) -> IoV | None:
+    """The runs around a run that no bucket has, up to the next bucket; ``None`` when one has it or none comes after it.
+
+    Args:
+        run: a run.
+        ordered: the buckets in order.
+    """
+    place = bisect_left(ordered, run.edge, key=lambda bucket: bucket.last.edge)
+    if place == len(ordered) or ordered[place].contains(run):
+        return None
+    start = (ordered[place - 1].last.exp, ordered[place - 1].last.run + 1) if place else (0, 0)
+    return IoV.of_edges(start, ordered[place].first.edge)
+
+
+def _by_gap(late: Iterable[RunRecord], existing: Iterable[Bucket]) -> Iterator[list[RunRecord]]:
+    ordered = sorted(existing)
+    placed = [(gap, record) for record in late if (gap := gap_of(record.run, ordered)) is not None]
+    for _, group in groupby(sorted(placed, key=lambda pair: pair[1].run), key=lambda pair: pair[0]):
+        yield [record for _, record in group]
+
+
+def frozen_at(late: LateRuns, *, closed_at: datetime | None, published_at: datetime | None) -> datetime | None:
+    """The moment by which a run must be registered to belong to a bucket that has its place.
+
+    Args:
+        late: what the campaign does with late runs.
+        closed_at: when the bucket was booked; ``None`` for one that is not.
+        published_at: when it was published; ``None`` when it was not.
+
+    Returns:
+        ``None`` while any run may still come.
+    """
+    return published_at if late is LateRuns.reopen else closed_at
 
 
 def after_last(existing: Iterable[Bucket], within: IoV) -> IoV | None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from b2cal_core.buckets import Bucket
+from b2cal_core.buckets import BookedBucket, Bucket
 from b2cal_core.campaign_states import CampaignChange, CampaignState
 from b2cal_core.campaigns import Campaign
 from b2cal_core.data_shortage import ShortageChoice
@@ -547,6 +547,10 @@ class CampaignStore(ABC):
     @abstractmethod
     def buckets(self, campaign: str) -> tuple[Bucket, ...]:
         """The campaign's buckets in order."""
+
+    @abstractmethod
+    def book(self, campaign: str) -> tuple[BookedBucket, ...]:
+        """The buckets in order, with who closed them and when."""
 
     @abstractmethod
     def add_bucket(self, campaign: str, bucket: Bucket, *, closed_by: str) -> Bucket:

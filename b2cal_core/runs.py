@@ -1,6 +1,7 @@
 """What is known of a detector run, and which of its files a calibration gets."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -99,3 +100,23 @@ def select_files(
         )
         for name, wanted in filters.items()
     }
+
+
+def selection_digest(
+    records: Iterable[RunRecord], filters: Mapping[str, Sequence[str]], data_formats: Collection[str]
+) -> str:
+    """A hash of the files of these formats that ``select_files`` gives; another whenever one comes, goes or changes."""
+    kept = sorted(records, key=lambda record: record.run)
+    digest = hashlib.sha256()
+    for name in sorted(filters):
+        digest.update(f"{name}\n".encode())
+        judged: dict[tuple[frozenset[str], str], bool] = {}
+        for record in kept:
+            own = record.labels()
+            for file in sorted(record.files, key=lambda file: file.path):
+                kind = own, file.tag
+                if kind not in judged:
+                    judged[kind] = is_selected(own | {file.tag}, filters[name])
+                if judged[kind] and file.data_format in data_formats:
+                    digest.update(f"{record.run} {file.path} {file.checksum}\n".encode())
+    return digest.hexdigest()[:32]

@@ -4,21 +4,24 @@ The book of buckets is the truth; every tick adds to Dagster what it lacks, wher
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import dagster as dg
 
+from b2cal_assets.asset_keys import bucket_runs_key
 from b2cal_assets.assets.runs import run_materializations
-from b2cal_assets.bucket_ledger import started_buckets
+from b2cal_assets.bucket_inputs import report_runs, runs_of
+from b2cal_assets.bucket_ledger import BucketLedger, started_buckets
 from b2cal_assets.bulk_events import report_all
 from b2cal_assets.campaign_assets import CAMPAIGN_TAG, AssetJob, bucket_job_name, run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.collecting_ahead import ahead_calibrations, ahead_job_name
 from b2cal_assets.partitions import RUNS, bucket_partitions, run_key
 from b2cal_assets.workshop import Workshop
-from b2cal_core.buckets import Bucket, after_last, form_buckets
+from b2cal_core.buckets import Bucket, after_last, bucket_of, form_buckets, form_late_buckets, gap_of
 from b2cal_core.errors import BackendError
-from b2cal_core.ports import RunRegistry
+from b2cal_core.ranges import IoV
 from b2cal_core.runs import RunRecord
 from sensors.dagster_runs import runs_of_bucket
 from sensors.resting import resting
@@ -27,6 +30,8 @@ PAGE = 1000
 """Runs that are in memory at a time; more only while a bucket takes more to fill."""
 INTAKE_SECONDS = 20.0
 """A tick has a minute; the pages that are left when this has passed are taken by the next one."""
+STARTED_AT_ONCE = 20
+"""New buckets whose work one tick asks for; they would only wait in Dagster's queue."""
 _CLOSED_BY = "sensor:new_runs"
 _RUN_KEY_TAG = "dagster/run_key"
 _UNFINISHED = (
@@ -58,46 +63,98 @@ def new_runs_sensor(
         context: dg.SensorEvaluationContext, workshop: dg.ResourceParam[Workshop]
     ) -> dg.SensorResult | dg.SkipReason:
         try:
-            cursor, count = _take_in(context.instance, workshop.runs, int(context.cursor or 0), seconds=intake_seconds)
-            booked = {plan: _buckets(plan, workshop) for plan in plans}
+            taken = _take_in(context, workshop, plans, seconds=intake_seconds)
+            booked = {plan: _buckets(plan, workshop, taken.news[plan.name]) for plan in plans}
+            late = [line for plan in plans for line in _tell_changes(plan, workshop, context.instance, taken)]
             idle = resting(workshop.campaigns)
         except BackendError as error:
             return dg.SkipReason(f"the run registry could not be asked, which the next tick does again: {error}")
+        for line in late:
+            context.log.warning(line)
         requests, partitions = [], []
         for plan, buckets in booked.items():
             if plan.name not in idle:
                 requests += _ahead(plan, buckets, workshop, context.instance)
-                requests += [_request(plan, bucket) for bucket in _not_started(plan, buckets, context.instance)]
+                requests += _started(plan, buckets, workshop, context.instance)
             partitions += _missing_partitions(context.instance, plan, buckets)
-        if not count and not requests and not partitions:
-            return dg.SensorResult(skip_reason="no new runs, no new buckets", cursor=str(cursor))
-        return dg.SensorResult(run_requests=requests, dynamic_partitions_requests=partitions, cursor=str(cursor))
+        if requests or partitions or (taken.count and not late):
+            return dg.SensorResult(
+                run_requests=requests, dynamic_partitions_requests=partitions, cursor=str(taken.cursor)
+            )
+        return dg.SensorResult(skip_reason="; ".join(late) or "no new runs, no new buckets", cursor=str(taken.cursor))
 
     return new_runs
 
 
-def _take_in(instance: dg.DagsterInstance, registry: RunRegistry, cursor: int, *, seconds: float) -> tuple[int, int]:
-    """Register changed runs with Dagster, page by page; the new cursor and how many runs there were.
+@dataclass(slots=True)
+class _News:
+    """What changed runs mean to one campaign.
+
+    Attributes:
+        buckets: its buckets in order, at the beginning of the tick.
+        touched: those that have a changed run's place.
+        gaps: where changed runs are that no bucket has, though later ones are closed.
+        late: how many of these there are.
+    """
+
+    plan: CampaignPlan
+    buckets: list[Bucket]
+    touched: set[Bucket] = field(default_factory=set)
+    gaps: set[IoV] = field(default_factory=set)
+    late: int = 0
+
+    def note(self, records: Iterable[RunRecord]) -> None:
+        """Place changed runs; those after the last bucket are no news to buckets."""
+        end = self.buckets[-1].last if self.buckets else None
+        for record in records:
+            if end is None or end < record.run or not self.plan.campaign.takes(record.run):
+                continue
+            bucket, gap = bucket_of(record.run, self.buckets), gap_of(record.run, self.buckets)
+            self.touched |= {bucket} if bucket is not None else set()
+            self.gaps |= {gap} if gap is not None else set()
+            self.late += gap is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Intake:
+    """What was taken in: how many runs, up to where, and what that is to each campaign."""
+
+    cursor: int
+    count: int
+    news: Mapping[str, _News]
+
+
+def _take_in(
+    context: dg.SensorEvaluationContext, workshop: Workshop, plans: Iterable[CampaignPlan], *, seconds: float
+) -> _Intake:
+    """Register changed runs with Dagster, page by page.
 
     Runs are reported before the cursor moves: a tick that dies in between reports some of them twice, and loses none.
     """
-    count, end = 0, time.monotonic() + seconds
+    news = {plan.name: _News(plan, sorted(workshop.campaigns.buckets(plan.name))) for plan in plans}
+    cursor, count, end = int(context.cursor or 0), 0, time.monotonic() + seconds
     while True:
-        records, cursor = registry.changes(cursor, PAGE)
-        instance.add_dynamic_partitions(str(RUNS.name), [run_key(record.run) for record in records])
-        report_all(instance, run_materializations(records))
+        records, cursor = workshop.runs.changes(cursor, PAGE)
+        context.instance.add_dynamic_partitions(str(RUNS.name), [run_key(record.run) for record in records])
+        report_all(context.instance, run_materializations(records))
+        for one in news.values():
+            one.note(records)
         count += len(records)
         if len(records) < PAGE or time.monotonic() >= end:
-            return cursor, count
+            return _Intake(cursor, count, news)
 
 
-def _buckets(plan: CampaignPlan, workshop: Workshop) -> tuple[Bucket, ...]:
+def _buckets(plan: CampaignPlan, workshop: Workshop, news: _News) -> tuple[Bucket, ...]:
     """The campaign's buckets, those included that fill up with the runs there are.
 
-    Runs are read from the last bucket on, each once; in memory are a page and what waits for its bucket to fill.
+    Runs are read from the last bucket on, each once; in memory are a page and what waits for its bucket to fill. Gaps
+    between buckets are looked at when runs came there.
     """
     store, policy = workshop.campaigns, plan.campaign.buckets
-    buckets, waiting = list(store.buckets(plan.name)), tuple[RunRecord, ...]()
+    buckets, waiting = list(news.buckets), tuple[RunRecord, ...]()
+    for gap in filter(None, (gap & plan.campaign.iov for gap in sorted(news.gaps))):
+        filled = form_late_buckets(workshop.runs.runs(gap), policy, news.buckets)
+        buckets += [store.add_bucket(plan.name, bucket, closed_by=_CLOSED_BY) for bucket in filled]
     ahead = None if policy.by_hand_only else after_last(buckets, plan.campaign.iov)
     while ahead is not None:
         page = workshop.runs.runs(ahead, limit=PAGE)
@@ -106,6 +163,31 @@ def _buckets(plan: CampaignPlan, workshop: Workshop) -> tuple[Bucket, ...]:
         waiting = formed.waiting
         ahead = ahead.after(page[-1].run) if len(page) == PAGE else None
     return tuple(sorted(buckets))
+
+
+def _tell_changes(
+    plan: CampaignPlan, workshop: Workshop, instance: dg.DagsterInstance, taken: _Intake
+) -> Iterator[str]:
+    """Tell Dagster what changed runs mean to buckets whose work was asked for; sentences about those that came late."""
+    news, told = taken.news[plan.name], instance.get_materialized_partitions(bucket_runs_key(plan.name))
+    for bucket in sorted(bucket for bucket in news.touched if bucket.key in told):
+        ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs)
+        found = runs_of(ledger, workshop.runs, workshop.campaigns)
+        if report_runs(ledger, found, instance) and found.left_out:
+            yield f"{len(found.left_out)} runs are left out of {plan.name} {bucket.key}: {found.why}"
+    if news.late:
+        listed = f"b2cal bucket list {plan.name}"
+        yield f"{news.late} runs of {plan.name} came after the buckets around them were closed: {listed}"
+
+
+def _started(
+    plan: CampaignPlan, buckets: Iterable[Bucket], workshop: Workshop, instance: dg.DagsterInstance
+) -> Iterator[dg.RunRequest]:
+    """Requests for buckets that were never worked, some at a time; what runs they have is told first."""
+    for bucket in _not_started(plan, buckets, instance)[:STARTED_AT_ONCE]:
+        ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs)
+        report_runs(ledger, runs_of(ledger, workshop.runs, workshop.campaigns), instance)
+        yield _request(plan, bucket)
 
 
 def _not_started(plan: CampaignPlan, buckets: Iterable[Bucket], instance: dg.DagsterInstance) -> list[Bucket]:

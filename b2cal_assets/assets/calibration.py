@@ -9,7 +9,7 @@ import dagster as dg
 
 from b2cal_assets import payload_checks as checks
 from b2cal_assets import provenances
-from b2cal_assets.asset_keys import RAW_RUNS, Part, calibration_key, step_name
+from b2cal_assets.asset_keys import Part, bucket_runs_key, calibration_key, step_name
 from b2cal_assets.asset_metadata import Metadata, iov_table, seconds, table
 from b2cal_assets.asset_specs import bucket_edges, part_spec
 from b2cal_assets.bucket_records import CONTENT, NAMES
@@ -17,7 +17,7 @@ from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.closed_gates import wait_at_gate
 from b2cal_assets.observers import LoggingObserver
-from b2cal_assets.partitions import RUNS_OF_A_BUCKET, bucket_partitions
+from b2cal_assets.partitions import bucket_partitions
 from b2cal_assets.staging import content_hash, upload
 from b2cal_assets.step_errors import failing_in_words
 from b2cal_assets.workshop import Workshop
@@ -68,7 +68,7 @@ def calibration_asset(plan: CampaignPlan, calibration: str) -> dg.AssetsDefiniti
 
 def _specs(plan: CampaignPlan, calibration: str) -> list[dg.AssetSpec]:
     settings = plan.settings(calibration)
-    runs = dg.AssetDep(RAW_RUNS, partition_mapping=RUNS_OF_A_BUCKET)
+    runs = dg.AssetDep(bucket_runs_key(plan.name))
     collected_key = calibration_key(plan.name, calibration, Part.collector_output)
     deps = [*([runs] if calibration in plan.raw_stage else []), *bucket_edges(plan, collected_key)]
     what = settings.description or f"Calibration {calibration} of {settings.subsystem or 'the detector'}."

@@ -6,14 +6,14 @@ from typing import Any
 
 import dagster as dg
 
-from b2cal_assets.asset_keys import CDST_RUNS, RAW_RUNS, cdst_key, step_name
+from b2cal_assets.asset_keys import bucket_runs_key, cdst_key, step_name
 from b2cal_assets.asset_metadata import Metadata, table
 from b2cal_assets.asset_specs import bucket_edges, bucket_spec
 from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.closed_gates import wait_at_gate
 from b2cal_assets.observers import LoggingObserver
-from b2cal_assets.partitions import RUNS_OF_A_BUCKET, bucket_partitions
+from b2cal_assets.partitions import bucket_partitions
 from b2cal_assets.step_errors import failing_in_words
 from b2cal_assets.workshop import Workshop
 from b2cal_core.errors import DataError
@@ -57,9 +57,7 @@ def cdst_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
 
 
 def _deps(plan: CampaignPlan) -> Sequence[dg.AssetDep]:
-    source = RAW_RUNS if plan.raw_stage else CDST_RUNS
-    runs = dg.AssetDep(source, partition_mapping=RUNS_OF_A_BUCKET)
-    return [runs, *bucket_edges(plan, cdst_key(plan.name))]
+    return [dg.AssetDep(bucket_runs_key(plan.name)), *bucket_edges(plan, cdst_key(plan.name))]
 
 
 def _produce(context: dg.AssetExecutionContext, work: BucketWork) -> tuple[CdstResult, Sequence[str]]:

@@ -1,12 +1,11 @@
 """The book of buckets: which buckets a campaign has, who closed them and when."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Column, Index, Integer, MetaData, RowMapping, Select, String, Table, UniqueConstraint, select
 
-from b2cal_core.buckets import Bucket
+from b2cal_core.buckets import BookedBucket, Bucket
 from b2cal_core.errors import ConflictError
 from b2cal_core.ranges import ExpRun
 from resources.sql_database import TABLE_OPTIONS, SqlDatabase, utc_text
@@ -28,15 +27,6 @@ _BUCKETS = Table(
     Index("reg_buckets_campaign", "campaign"),
     **TABLE_OPTIONS,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class BookedBucket:
-    """A bucket as it stands in the book; ``closed_at`` is in UTC."""
-
-    bucket: Bucket
-    closed_by: str
-    closed_at: datetime
 
 
 class BucketBook:

@@ -11,13 +11,13 @@ from typing import Any
 import yaml
 
 from b2cal_caf.atomic_files import write_atomically
-from b2cal_core.buckets import Bucket
+from b2cal_core.buckets import BookedBucket, Bucket
 from b2cal_core.campaign_states import CampaignChange, CampaignState, check_apart
 from b2cal_core.campaigns import Campaign
 from b2cal_core.errors import BackendError, CatalogueError, ConfigurationError
 from b2cal_core.ports import CampaignStore
 from b2cal_core.settings import Catalogue
-from resources.campaigns.embedded_book import BookedBucket, BucketBook
+from resources.campaigns.embedded_book import BucketBook
 from resources.campaigns.embedded_states import CampaignStates
 from resources.deployment import registry_address
 from resources.home import Home

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,10 @@ from cli_answers import CommandLine
 from dagster._core.execution.backfill import BulkActionStatus
 
 from b2cal_assets.bucket_runs import quiet_instance
+from b2cal_core.ranges import ExpRun
+from b2cal_core.runs import DataFile, RunRecord
 from resources.home import Home
+from resources.runs.embedded import EmbeddedRunRegistry
 
 SCRIPT = """
 from b2cal_core.settings import CalibrationSettings
@@ -49,8 +53,12 @@ def campaign(b2cal: CommandLine, scripts: Path, campaign_file: Path) -> str:
 
 
 def register_runs(b2cal: CommandLine, *runs: int, exp: int = 12) -> None:
-    for run in runs:
-        b2cal.ok("runs", "register", exp, run, "--started", "2026-01-01", "--ended", "2026-01-02", "--quality", "Good")
+    """Runs with a file each, without which they would not count towards a bucket."""
+    started = datetime(2026, 1, 1, tzinfo=UTC)
+    file = DataFile("/data/f.root", "hadron_calib", "raw", 10, 100, "ab" * 32)
+    described = ("physics", "4S", "On", frozenset({"Good"}), started, started + timedelta(days=1), (file,))
+    records = [RunRecord(ExpRun(exp, run), *described) for run in runs]
+    EmbeddedRunRegistry(b2cal._home.create().registry_url).add(records)
 
 
 def test_a_catalogue_is_imported_and_shown_in_order(b2cal: CommandLine, scripts: Path) -> None:

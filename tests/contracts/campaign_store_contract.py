@@ -99,6 +99,14 @@ class CampaignStoreContract:
         assert store.buckets("prompt") == (first, second)
         assert store.buckets("other") == ()
 
+    def test_the_book_says_who_closed_a_bucket_and_when(self, store: CampaignStore) -> None:
+        bucket, before = Bucket(ExpRun(12, 1), ExpRun(12, 20)), datetime.now(UTC)
+        store.add_bucket("prompt", bucket, closed_by="manager")
+        (entry,) = store.book("prompt")
+        assert (entry.bucket, entry.closed_by) == (bucket, "manager")
+        assert before <= entry.closed_at <= datetime.now(UTC)
+        assert store.book("other") == ()
+
     def test_the_same_bucket_again_is_harmless_and_keeps_its_label(self, store: CampaignStore) -> None:
         bucket = Bucket(ExpRun(12, 1), ExpRun(12, 20), "first light")
         store.add_bucket("prompt", bucket, closed_by="manager")

@@ -2,17 +2,30 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from b2cal_core.buckets import Bucket, BucketPolicy, after_last, close_by_hand, form_buckets
+from b2cal_core.buckets import (
+    Bucket,
+    BucketPolicy,
+    LateRuns,
+    after_last,
+    bucket_of,
+    close_by_hand,
+    close_late_by_hand,
+    form_buckets,
+    form_late_buckets,
+    frozen_at,
+    gap_of,
+)
 from b2cal_core.errors import ConfigurationError, DataError
 from b2cal_core.filters import category_of, is_selected
 from b2cal_core.ranges import ExpRun, IoV
-from b2cal_core.runs import DataFile, RunRecord, select_files
+from b2cal_core.runs import DataFile, RunRecord, select_files, selection_digest
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -90,6 +103,27 @@ def test_files_are_selected_by_input_in_order_of_run_and_path() -> None:
     assert len(select_files(records, {"all": ()}, data_format="raw")["all"]) == 6
 
 
+def test_a_selection_has_another_digest_whenever_a_file_of_it_changes() -> None:
+    filters = {"hadrons": ("hadron_calib", "Good", "physics"), "all": ("physics",)}
+    records = [record(3, 1, file("a"), file("m", "mumutight_calib"), file("c", data_format="cdst")), record(3, 2)]
+
+    def digest(*changed: RunRecord) -> str:
+        return selection_digest(changed or records, filters, {"raw"})
+
+    first, second = records
+    assert digest() == digest(second, first)
+    assert digest() == digest(first, second, record(3, 3, file("c"), run_type="cosmic"))
+    assert digest() == digest(replace(first, files=first.files[:2]), second)
+    assert digest() != selection_digest(records, filters, {"raw", "cdst"})
+    others = [
+        (first,),
+        (replace(first, quality=frozenset()), second),
+        (replace(first, files=first.files[:1]), second),
+        (replace(first, files=(replace(first.files[0], checksum="1" * 64), *first.files[1:])), second),
+    ]
+    assert len({digest(), *(digest(*other) for other in others)}) == 5
+
+
 def test_events_of_a_run_are_counted_by_tag_and_format() -> None:
     run = record(3, 1, file("a", events=5), file("b", events=6), file("c", data_format="cdst", events=7))
     assert run.events("hadron_calib") == 11
@@ -165,6 +199,62 @@ def test_runs_that_come_late_are_reported_and_not_put_anywhere() -> None:
     formation = form_buckets([record(3, run) for run in (2, 5, 9, 10)], BucketPolicy(runs=5), existing)
     assert [r.run.run for r in formation.late] == [5]
     assert [r.run.run for r in formation.waiting] == [10]
+
+
+ROUND_A_GAP = [
+    Bucket(ExpRun(3, 1), ExpRun(3, 4)),
+    Bucket(ExpRun(3, 8), ExpRun(3, 9)),
+    Bucket(ExpRun(5, 1), ExpRun(5, 2)),
+]
+
+
+@pytest.mark.parametrize(
+    ("run", "gap"),
+    [
+        (ExpRun(2, 7), IoV(0, 0, 3, 0)),
+        (ExpRun(3, 1), None),
+        (ExpRun(3, 4), None),
+        (ExpRun(3, 5), IoV(3, 5, 3, 7)),
+        (ExpRun(3, 7), IoV(3, 5, 3, 7)),
+        (ExpRun(3, 10), IoV(3, 10, 5, 0)),
+        (ExpRun(4, 1), IoV(3, 10, 5, 0)),
+        (ExpRun(5, 2), None),
+        (ExpRun(5, 3), None),
+    ],
+)
+def test_the_gap_around_a_late_run_has_no_run_of_a_bucket(run: ExpRun, gap: IoV | None) -> None:
+    assert gap_of(run, ROUND_A_GAP) == gap
+    holder = next((bucket for bucket in ROUND_A_GAP if bucket.contains(run)), None)
+    assert bucket_of(run, ROUND_A_GAP) == holder
+
+
+def test_late_runs_fill_a_bucket_in_their_gap_or_wait_there() -> None:
+    late = [record(3, run) for run in (7, 5, 6)] + [record(4, 1), record(3, 11), record(3, 12)]
+    assert form_late_buckets(late, BucketPolicy(runs=3), ROUND_A_GAP) == (
+        Bucket(ExpRun(3, 5), ExpRun(3, 7)),
+        Bucket(ExpRun(3, 11), ExpRun(3, 12)),  # a run of a later experiment closes it
+    )
+    assert form_late_buckets(late, BucketPolicy(runs=4), ROUND_A_GAP) == (Bucket(ExpRun(3, 11), ExpRun(3, 12)),)
+    assert form_late_buckets(late, BucketPolicy(runs=1, late="next_bucket"), ROUND_A_GAP)[0].last == ExpRun(3, 5)
+
+
+@pytest.mark.parametrize("policy", [BucketPolicy(runs=1, late="ignore"), BucketPolicy()])
+def test_late_runs_make_no_bucket_where_they_are_ignored_or_people_close_buckets(policy: BucketPolicy) -> None:
+    late = [record(3, 5), record(3, 11)]
+    assert form_late_buckets(late, policy, ROUND_A_GAP) == ()
+    assert close_late_by_hand(late, policy, ROUND_A_GAP) == (
+        Bucket(ExpRun(3, 5), ExpRun(3, 5)),
+        Bucket(ExpRun(3, 11), ExpRun(3, 11)),
+    )
+
+
+def test_a_bucket_takes_late_runs_until_it_is_published_or_not_at_all() -> None:
+    closed, published = START, START + timedelta(days=9)
+    assert frozen_at(LateRuns.reopen, closed_at=closed, published_at=None) is None
+    assert frozen_at(LateRuns.reopen, closed_at=closed, published_at=published) == published
+    for late in (LateRuns.next_bucket, LateRuns.ignore):
+        assert frozen_at(late, closed_at=closed, published_at=published) == closed
+        assert frozen_at(late, closed_at=None, published_at=None) is None
 
 
 def test_an_experiment_without_a_counted_run_makes_no_bucket() -> None:
@@ -269,6 +359,26 @@ def test_buckets_are_disjoint_ordered_and_hold_every_run_once(records, policy) -
     others = [r.run for r in (*formation.waiting, *formation.late)]
     assert sorted([*held, *others]) == sorted(r.run for r in records)
     assert all(r.run_type == "cosmic" for r in formation.late)
+
+
+@given(MANY, POLICIES, st.sampled_from(LateRuns), st.randoms())
+def test_in_whatever_order_runs_come_buckets_stay_disjoint_and_keep_their_runs(records, policy, late, random) -> None:
+    policy = policy.model_copy(update={"late": late})
+    random.shuffle(records)
+    booked: list[Bucket] = []
+    for count in range(1, len(records) + 1):
+        before = list(booked)
+        formation = form_buckets(records[:count], policy, booked)
+        booked += formation.closed
+        made_late = form_late_buckets(formation.late, policy, booked)
+        booked += made_late
+        assert set(before) <= set(booked)
+        assert not (made_late and late is LateRuns.ignore)
+        ordered = sorted(booked)
+        assert all(one.last < other.first for one, other in pairwise(ordered))
+    left = form_buckets(records, policy, booked)
+    kept = [r.run for r in records if any(bucket.contains(r.run) for bucket in booked)]
+    assert sorted([*kept, *(r.run for r in (*left.waiting, *left.late))]) == sorted(r.run for r in records)
 
 
 @given(MANY, POLICIES)
