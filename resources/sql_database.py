@@ -177,6 +177,8 @@ class SqlDatabase:
         if self.file is not None:
             connection.connection.cursor().execute("PRAGMA journal_mode=WAL").close()
         with connection.begin():
+            if self.file is None:
+                self._require_unicode(connection)
             OWN_TABLES.create_all(connection)
             self._metadata.create_all(connection)
             for statement in self._extra(self._engine.dialect.name) if self._extra else ():
@@ -186,6 +188,16 @@ class SqlDatabase:
                 connection.execute(COMPLETE.insert().values(name=name))
             if connection.scalar(select(VERSION)) is None:
                 connection.execute(VERSION.insert().values(version_num=REVISION))
+
+    def _require_unicode(self, connection: Connection) -> None:
+        """Refuse a database whose default would spoil texts of Dagster's tables, or take two names for one."""
+        collation = str(connection.scalar(text("SELECT @@collation_database")))
+        if not (collation.startswith("utf8mb4") and collation.endswith("_bin")):
+            raise BackendError(
+                f"the database {self.address} was made with the collation {collation}, which does not hold every text"
+                " as it is; have it made with CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, as docs/production.md says",
+                transient=False,
+            )
 
     @contextmanager
     def _server_lock(self) -> Iterator[None]:

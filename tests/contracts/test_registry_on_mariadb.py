@@ -120,6 +120,16 @@ def test_a_server_that_went_away_is_a_passing_failure_and_nothing_is_lost(url: s
     assert registry.add([a_run(12, 2)]) == 1
 
 
+def test_a_database_that_does_not_hold_every_text_as_it_is_is_refused(url: str) -> None:
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {engine.url.database} CHARACTER SET latin1")
+    engine.dispose()
+    with pytest.raises(BackendError, match=r"collation latin1_swedish_ci.*utf8mb4_bin") as raised:
+        EmbeddedRunRegistry(url).runs()
+    assert not raised.value.transient
+
+
 def test_a_user_without_rights_is_told_what_to_grant(url: str) -> None:
     address = url.replace("//root@", "//nobody:wrong@")
     with pytest.raises(BackendError, match=r"docs/production\.md") as raised:
