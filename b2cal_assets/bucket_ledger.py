@@ -10,6 +10,7 @@ from b2cal_assets.bucket_records import BucketRecords
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_core.buckets import Bucket
 from b2cal_core.campaigns import Gate, RedoPolicy
+from b2cal_core.data_shortage import joined_bucket, reasons_to_wait, standing_remedy
 from b2cal_core.gates import check_gate, check_order, sign_off_command
 from b2cal_core.reminders import OpenSignOff
 from b2cal_core.settings import asset_name
@@ -17,6 +18,10 @@ from b2cal_core.settings import asset_name
 
 class BucketLedger(BucketRecords):
     """The gates of one bucket, and what it lacks."""
+
+    def of(self, bucket: Bucket) -> "BucketLedger":
+        """That of another bucket of the campaign."""
+        return BucketLedger(self._plan, bucket, instance=self._instance, sign_offs=self._sign_offs, now=self._now)
 
     def reasons_against_calibrating(self, calibration: str) -> tuple[str, ...]:
         """Why a calibration may not start; nothing when it may."""
@@ -115,11 +120,22 @@ class BucketLedger(BucketRecords):
             return self.reasons_against_cdst()
         calibration, part = self._plan.calibration_of(key), Part(key.path[-1])
         if part in {Part.collector_output, Part.payloads}:
-            late = self.reasons_against_reading_cdst() if calibration in self._plan.cdst_stage else ()
-            return (*self.reasons_against_calibrating(calibration), *late)
+            return (*self._reasons_against_collecting(calibration), *self.shortage_reasons(calibration, buckets))
         if part is Part.sign_off:
             return self.reasons_against_signing_off(calibration)
         return () if self.payloads(calibration) else (f"{calibration} has no payloads yet in {self._bucket.key}",)
+
+    def _reasons_against_collecting(self, calibration: str) -> tuple[str, ...]:
+        late = self.reasons_against_reading_cdst() if calibration in self._plan.cdst_stage else ()
+        return (*self.reasons_against_calibrating(calibration), *late)
+
+    def shortage_reasons(self, calibration: str, buckets: Iterable[Bucket]) -> tuple[str, ...]:
+        """Why a calibration that had not enough data may not go on; nothing when it may, or had enough."""
+        choices, known = self.choices(calibration), tuple(buckets)
+        if waits := reasons_to_wait(choices, self._bucket, known):
+            return waits
+        other = joined_bucket(standing_remedy(choices), self._bucket, known)
+        return () if other is None else self.of(other)._reasons_against_collecting(calibration)  # noqa: SLF001 (of the same class)
 
     def reasons_against_signing_off(self, calibration: str) -> tuple[str, ...]:
         """Why the sign-off is still open; nothing when a person decided or the rule would accept."""

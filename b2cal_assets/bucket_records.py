@@ -11,6 +11,7 @@ import dagster as dg
 from b2cal_assets.asset_keys import Part, bucket_runs_key, calibration_key, cdst_key, published_key
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_core.buckets import Bucket
+from b2cal_core.data_shortage import ShortageChoice
 from b2cal_core.gates import CalibrationStanding
 from b2cal_core.ports import SignOffLog
 from b2cal_core.redo import Redo
@@ -70,6 +71,14 @@ class BucketRecords:
         if found is None:
             return None
         return PayloadRecord(str(found[CONTENT].value), tuple(found[NAMES].value))
+
+    def choices(self, calibration: str) -> tuple[ShortageChoice, ...]:
+        """What was chosen for a calibration that had not enough data, in order."""
+        return tuple(choice for choice in self._choices if choice.calibration == calibration)
+
+    @cached_property
+    def _choices(self) -> tuple[ShortageChoice, ...]:
+        return self._sign_offs.choices(self._plan.name, self._bucket.key)
 
     def verdict(self, calibration: str) -> Verdict | None:
         """The verdict over the payloads made last; one over earlier payloads does not count."""

@@ -16,9 +16,11 @@ from b2cal_assets.staging import input_tag, links_of
 from b2cal_assets.workshop import Workshop
 from b2cal_caf.atomic_files import write_atomically
 from b2cal_core.buckets import Bucket
+from b2cal_core.data_shortage import joined_bucket, standing_remedy
 from b2cal_core.errors import DataError
 from b2cal_core.ports import CafRequest, CdstRequest, ValidationRequest
 from b2cal_core.ranges import ExpRun, IoV
+from b2cal_core.remedies import Remedy
 from b2cal_core.runs import RunRecord, SelectedFile, select_files
 from b2cal_core.settings import CalibrationSettings, asset_name
 
@@ -84,8 +86,39 @@ class BucketWork:
         """The configuration of a calibration, with what its rejections in this bucket ask for."""
         return {**self.plan.expert_config(calibration), **self.ledger.redo(calibration).config}
 
+    def remedy(self, calibration: str) -> Remedy:
+        """What holds for a calibration that had not enough data; ``alone`` at first."""
+        return standing_remedy(self.ledger.choices(calibration))
+
+    def joined(self, calibration: str) -> "BucketWork | None":
+        """The bucket whose data a calibration takes as well, since those of its own were not enough."""
+        buckets = self.workshop.campaigns.buckets(self.plan.name)
+        other = joined_bucket(self.remedy(calibration), self.bucket, buckets)
+        return None if other is None else BucketWork(self.plan, other, self.workshop, self.ledger.of(other))
+
+    def shortage_reasons(self, calibration: str) -> tuple[str, ...]:
+        """Why a calibration that had not enough data may not go on; nothing when it may."""
+        return self.ledger.shortage_reasons(calibration, self.workshop.campaigns.buckets(self.plan.name))
+
     def caf_request(self, calibration: str) -> CafRequest:
-        """What the CAF is asked for."""
+        """What the CAF is asked for; with data of another bucket where those of this one are not enough."""
+        own = self.own_request(calibration)
+        joined = self.joined(calibration)
+        if joined is None:
+            return own
+        other = joined.own_request(calibration)
+        base = len(self.plan.campaign.base_tags)
+        names = own.input_data.keys() | other.input_data.keys()
+        first, last = min(self.bucket, joined.bucket).first, max(self.bucket, joined.bucket).last
+        return replace(
+            own,
+            database_chain=(*own.database_chain[:base], *other.database_chain[base:], *own.database_chain[base:]),
+            requested_iov=IoV(*first, *last),
+            input_data={name: (*other.input_data.get(name, ()), *own.input_data.get(name, ())) for name in names},
+        )
+
+    def own_request(self, calibration: str) -> CafRequest:
+        """What the CAF is asked for with the data of this bucket alone."""
         return CafRequest(
             directory=self.request_directory(calibration),
             script=self.plan.script(calibration),

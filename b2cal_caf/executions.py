@@ -161,7 +161,10 @@ def refusal(report: Mapping[str, Any]) -> tuple[str, bool] | None:
     if report["final_state"] == FinalState.COMPLETED.value:
         return None
     bad = [(IoV(*iov), AlgResult(result)) for iov, result in report["recorded"] if not AlgResult(result).is_success]
-    if not bad:
+    if not bad:  # strategies that merge runs do not record that data were missing, as long as they may still merge
+        answers = {done["result"] for done in report["executions"]}
+        if answers == {AlgResult.not_enough_data.value}:
+            return f"algorithm {report['algorithm']} has not enough data in all runs together", True
         return f"algorithm {report['algorithm']} failed without an answer for any run", False
     iov, result = bad[0]
     is_short = result is AlgResult.not_enough_data

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from b2cal_cli import bucket, caf, campaign, catalogue, cdb, impact, notify, runs, signoff, storage, what_if
+from b2cal_cli.bucket_data import data
+from b2cal_cli.bucket_forecast import forecast
 from b2cal_cli.bucket_why import why
 from b2cal_cli.demo_command import demo
 from b2cal_cli.session import Session, WrongUsage
@@ -29,6 +31,8 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(up)
 bucket.app.command()(why)
+bucket.app.command()(data)
+bucket.app.command()(forecast)
 what_if.register(bucket.app)
 for _group in (runs, campaign, bucket, caf, catalogue, signoff, cdb, storage, notify, impact):
     app.add_typer(_group.app)

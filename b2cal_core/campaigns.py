@@ -18,6 +18,7 @@ from b2cal_core.failure_policies import FailurePolicy
 from b2cal_core.payloads import check_tag_name
 from b2cal_core.publishing import UpdateMode
 from b2cal_core.ranges import ExpRun, IoV
+from b2cal_core.remedies import Remedy
 from b2cal_core.reminders import Reminders
 from b2cal_core.settings import Catalogue
 from b2cal_core.verdicts import SignOffRule, Threshold
@@ -109,6 +110,15 @@ class Campaign(BaseModel):
     failures_of: dict[str, FailurePolicy] = Field(
         default_factory=dict, description="per calibration name: what is done otherwise there"
     )
+    wanted_events: dict[str, int] = Field(
+        default_factory=dict, description="per calibration name: events that it wants of a bucket, for forecasts"
+    )
+    not_enough_data: Remedy = Field(
+        default=Remedy.ask, description="what is done about a calibration that has not enough data in a bucket"
+    )
+    not_enough_data_of: dict[str, Remedy] = Field(
+        default_factory=dict, description="per calibration name: what is done otherwise there"
+    )
     gates: Gates = Gates()
     site: Site = Site()
     priority: int = Field(default=0, ge=-1000, le=1000, description="the work of the highest goes first")
@@ -150,6 +160,12 @@ class Campaign(BaseModel):
         return value
 
     @model_validator(mode="after")
+    def _remedies_do_something(self) -> Self:
+        if Remedy.alone in {self.not_enough_data, *self.not_enough_data_of.values()}:
+            raise ValueError("not_enough_data must be ask, merge, extend or reuse; alone is what a person may choose")
+        return self
+
+    @model_validator(mode="after")
     def _range_of_runs(self) -> Self:
         first, last = (ExpRun(*pair) if pair else None for pair in (self.first_run, self.last_run))
         if first and last and last < first:
@@ -188,6 +204,8 @@ class Campaign(BaseModel):
         config = _renamed(self.expert_config, "expert_config", chosen, catalogue)
         thresholds = _renamed(self.thresholds, "thresholds", chosen, catalogue)
         failures = _renamed(self.failures_of, "failures_of", chosen, catalogue)
+        remedies = _renamed(self.not_enough_data_of, "not_enough_data_of", chosen, catalogue)
+        wanted = _renamed(self.wanted_events, "wanted_events", chosen, catalogue)
         for name, values in config.items():
             known = catalogue[name].expert_config
             unknown = sorted(set(values) - set(known))
@@ -195,7 +213,8 @@ class Campaign(BaseModel):
                 raise ConfigurationError(
                     f"expert_config of {name!r} has no key {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
                 )
-        return self.model_copy(update={"expert_config": config, "thresholds": thresholds, "failures_of": failures})
+        named = {"expert_config": config, "thresholds": thresholds, "failures_of": failures}
+        return self.model_copy(update={**named, "not_enough_data_of": remedies, "wanted_events": wanted})
 
     def _refuse_idle_deputies(self, catalogue: Catalogue) -> None:
         experts = {catalogue[name].expert_username.casefold() for name in catalogue.order()}
@@ -203,6 +222,10 @@ class Campaign(BaseModel):
         if idle:
             known = ", ".join(sorted(filter(None, experts))) or "nobody"
             raise ConfigurationError(f"gates.deputies: {idle[0]!r} is no expert of the catalogue; it names {known}")
+
+    def shortage(self, calibration: str) -> Remedy:
+        """What is done when a calibration has not enough data in a bucket."""
+        return self.not_enough_data_of.get(calibration, self.not_enough_data)
 
     def failure_policy(self, calibration: str) -> FailurePolicy:
         """What is done about sub-jobs of a calibration that fail."""

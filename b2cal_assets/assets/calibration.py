@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -16,6 +17,7 @@ from b2cal_assets.bucket_records import CONTENT, NAMES
 from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.closed_gates import wait_at_gate
+from b2cal_assets.data_shortages import calibrated, clipped, reused_payloads
 from b2cal_assets.observers import LoggingObserver
 from b2cal_assets.partitions import bucket_partitions
 from b2cal_assets.staging import content_hash, upload
@@ -24,9 +26,9 @@ from b2cal_assets.workshop import Workshop
 from b2cal_caf.local_database import LocalDatabase
 from b2cal_core.errors import CalibrationError, ConflictError, DataError
 from b2cal_core.payloads import LocalPayload
-from b2cal_core.ports import CafRequest, CafResult
-from b2cal_core.provenance import Provenance
+from b2cal_core.ports import CafObserver, CafRequest, CafResult
 from b2cal_core.publishing import TagIov
+from b2cal_core.remedies import Remedy
 from b2cal_core.verdicts import Threshold
 
 Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
@@ -50,18 +52,23 @@ def calibration_asset(plan: CampaignPlan, calibration: str) -> dg.AssetsDefiniti
         against = work.ledger.reasons_against_calibrating(calibration)
         if calibration in plan.cdst_stage:
             against += work.ledger.reasons_against_reading_cdst()
+        against += work.shortage_reasons(calibration)
         if against:
             wait_at_gate(context, against, workshop.listener)
             return
         directory = work.request_directory(calibration)
         with failing_in_words(f"{calibration}, bucket {work.bucket.key}", {"work directory": _path(directory)}):
-            request = work.caf_request(calibration)
-            result = _run_caf(context, work, request)
+            observer = LoggingObserver(context.log, workshop.listener)
+            run = partial(_run_caf, work, observer)
+            work, request, result = calibrated(work, calibration, run, instance=context.instance)
             if collected_key in context.selected_asset_keys:
                 yield _collected(collected_key, request, result)
-            if payloads_key in context.selected_asset_keys:
-                made = provenances.provenance_of(work, request)
-                yield from _payloads(work, calibration, payloads_key, result=result, made=made)
+            if payloads_key not in context.selected_asset_keys:
+                return
+            if waits := work.shortage_reasons(calibration):
+                wait_at_gate(context, waits, workshop.listener)
+                return
+            yield from _payloads(work, calibration, payloads_key, request=request, result=result)
 
     return calibrate
 
@@ -85,10 +92,10 @@ def _specs(plan: CampaignPlan, calibration: str) -> list[dg.AssetSpec]:
     ]
 
 
-def _run_caf(context: dg.AssetExecutionContext, work: BucketWork, request: CafRequest) -> CafResult:
+def _run_caf(work: BucketWork, observer: CafObserver, request: CafRequest) -> CafResult:
     caf = work.workshop.caf(work.plan.campaign.site)
     try:
-        return caf.run(request, LoggingObserver(context.log, work.workshop.listener))
+        return caf.run(request, observer)
     except dg.DagsterExecutionInterruptedError:
         caf.cancel()
         raise
@@ -118,9 +125,10 @@ def _input_version(request: CafRequest) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _payloads(work: BucketWork, calibration: str, key: dg.AssetKey, *, result: CafResult, made: Provenance) -> Results:
-    _refuse_failures(result)
-    payloads = exported_payloads(result)
+def _payloads(
+    work: BucketWork, calibration: str, key: dg.AssetKey, *, request: CafRequest, result: CafResult
+) -> Results:
+    payloads = _made(work, calibration, result)
     found = checks.overlaps(payloads)
     if found:
         yield checks.check_disjoint(key, payloads)
@@ -130,9 +138,20 @@ def _payloads(work: BucketWork, calibration: str, key: dg.AssetKey, *, result: C
     links = upload(
         work.workshop.conditions, work.staging_tag, payloads, replacing=former.names if former is not None else ()
     )
+    made = provenances.provenance_of(work, request)
     provenances.keep(work.workshop.conditions, links, made, author=f"calibration:{calibration}")
     yield _materialized(work, key, links, result=result)
     yield from _check_results(work, calibration, key, payloads=payloads)
+
+
+def _made(work: BucketWork, calibration: str, result: CafResult) -> list[LocalPayload]:
+    """The bucket's payloads: those that the CAF made, or those before where these are reused."""
+    remedy = work.remedy(calibration)
+    if remedy is Remedy.reuse:
+        return reused_payloads(work, calibration)
+    _refuse_failures(result)
+    payloads = exported_payloads(result)
+    return payloads if remedy is Remedy.alone else clipped(payloads, work.bucket)
 
 
 def _refuse_failures(result: CafResult) -> None:
@@ -166,9 +185,19 @@ def _materialized(
         "staging tag": dg.MetadataValue.text(work.staging_tag),
         "iterations": table({"calibration": name, "iterations": n} for name, n in result.iterations.items()),
         "done before": dg.MetadataValue.bool(result.resumed),
+        **_remedied(work, key),
         "databases": table({"calibration": n, "directory": str(d)} for n, d in result.databases.items()),
     } | seconds({name: value for name, value in result.seconds.items() if name != "collect"})
     return dg.MaterializeResult(key, metadata=metadata | work.ledger.origin(key), data_version=dg.DataVersion(content))
+
+
+def _remedied(work: BucketWork, key: dg.AssetKey) -> Metadata:
+    """What was done about a lack of data, and who chose that; nothing where there was enough."""
+    choices = work.ledger.choices(work.plan.calibration_of(key))
+    if not choices or choices[-1].remedy is Remedy.alone:
+        return {}
+    last = choices[-1]
+    return {"not enough data": dg.MetadataValue.text(f"{last.remedy}, chosen by {last.author}: {last.reason}")}
 
 
 def _check_results(

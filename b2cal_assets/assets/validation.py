@@ -21,6 +21,7 @@ from b2cal_assets.payload_checks import FIGURES, check_spec
 from b2cal_assets.sign_offs import decide_by_rule, sign_off_metadata, sign_off_version
 from b2cal_assets.step_errors import failing_in_words
 from b2cal_assets.workshop import Workshop
+from b2cal_core.remedies import Remedy
 from b2cal_core.verdicts import Figure, Threshold, Verdict
 
 Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
@@ -90,7 +91,7 @@ def _specs(plan: CampaignPlan, calibration: str) -> list[dg.AssetSpec]:
 def _figures(work: BucketWork, calibration: str) -> tuple[tuple[Figure, ...], float]:
     """The figures, judged by the campaign's thresholds where it has any, and the wall seconds spent."""
     script = work.plan.validation_script(calibration)
-    if script is None:
+    if script is None or work.remedy(calibration) is Remedy.reuse:  # whose payloads were judged where they were made
         return (), 0.0
     started = time.monotonic()
     figures = work.workshop.validate(work.plan.campaign.site)(work.validation_request(calibration, script))

@@ -89,6 +89,7 @@ class FakeCaf(Caf):
         payloads: script file name without suffix to the payload names it makes.
         broken: script to the sentence with which its calibration fails.
         unreachable: scripts whose batch system is down.
+        hungry: script to the runs it needs; with fewer its calibration has not enough data.
         values: payload name to its value; 1 where there is none.
         gaps: payload names that lack the first run of the bucket.
         open_ended: payloads are valid for ever, as single-IoV calibrations leave them.
@@ -103,8 +104,10 @@ class FakeCaf(Caf):
         values: Mapping[str, float] | None = None,
         gaps: Sequence[str] = (),
         open_ended: bool = False,
+        hungry: Mapping[str, int] | None = None,
     ) -> None:
         self._open_ended = open_ended
+        self.hungry = dict(hungry or {})
         self._payloads, self._broken, self._unreachable = payloads, dict(broken or {}), unreachable
         self._values, self._gaps = dict(values or {}), gaps
         self.requests: list[CafRequest] = []
@@ -131,7 +134,10 @@ class FakeCaf(Caf):
             return CafResult(
                 {script: "failed"}, {}, {script: self._broken[script]}, collected, {"collect": 1.0}, {script: 0}
             )
-        directory = request.directory / "caf_outputdb_results" / script
+        if len({run for _, run in request.input_data["hadron_calib"]}) < self.hungry.get(script, 0):
+            errors, spent, short = {script: f"{script} has not enough data"}, {"collect": 1.0}, frozenset({script})
+            return CafResult({script: "failed"}, {}, errors, collected, spent, {script: 0}, short_of_data=short)
+        directory = request.directory / "caf_outputdb_results" / script / str(request.requested_iov)
         database = LocalDatabase(directory)
         if not database.entries():
             database.add_all([self._payload(request, name) for name in self._payloads[script]])

@@ -59,6 +59,15 @@ class TestInputFiles:
 
 
 class TestAlgorithms:
+    @pytest.mark.parametrize("strategy", ["SequentialRunByRun", "SequentialBoundaries"])
+    def test_a_calibration_that_has_not_enough_data_also_when_runs_are_merged_says_so(
+        self, bench: Workbench, strategy: str
+    ) -> None:
+        does = {"does": "not_enough_data", "strategy": strategy, "payload_boundaries": [[7, 2]]}
+        result = bench.run(bench.request(bench.files(RUNS), calibrations=[{"name": "bad", **does}]))
+        assert result.short_of_data == {"bad"}
+        assert "has not enough data" in result.errors["bad"]
+
     @pytest.mark.parametrize(
         ("does", "words"),
         [

@@ -1,0 +1,45 @@
+"""``b2cal bucket data``: what people choose where a calibration has not enough data."""
+
+from pathlib import Path
+
+import pytest
+from cli_answers import CommandLine
+from judged_bucket import BUCKET, JudgedBucket
+
+from b2cal_core.remedies import Remedy
+from resources.home import Home
+from resources.signoff.embedded import EmbeddedSignOffLog
+
+PLACE = ("prompt", BUCKET, "A")
+
+
+@pytest.fixture
+def bucket(b2cal: CommandLine, home: Home, tmp_path: Path) -> JudgedBucket:
+    return JudgedBucket(b2cal, home, tmp_path, "gates: {experts_only: true}\n")
+
+
+def test_a_choice_is_logged_and_the_next_step_is_said(b2cal: CommandLine, home: Home, bucket: JudgedBucket) -> None:
+    said = b2cal.ok("bucket", "data", *PLACE, "reuse", "--reason", "beam off", "--author", "mia")
+    assert f"A of {BUCKET}: reuse, chosen by mia" in said.out
+    answer = b2cal.ok("bucket", "data", *PLACE, "ask", "--reason", "not so fast", "--author", "mia", "--json")
+    assert answer.json == {"campaign": "prompt", "bucket": BUCKET, "calibration": "A", "remedy": "ask"}
+    logged = EmbeddedSignOffLog(home.registry_url).choices("prompt", BUCKET)
+    assert [(choice.remedy, choice.reason) for choice in logged] == [
+        (Remedy.reuse, "beam off"),
+        (Remedy.ask, "not so fast"),
+    ]
+    cell = bucket.cells()["prompt/a/payloads"]
+    assert cell["state"] == "blocked"
+    assert "A has not enough data" in cell["reasons"][0]
+    assert "b2cal bucket data prompt" in str(cell)
+
+
+@pytest.mark.parametrize(
+    ("more", "code"), [(["--author", "joe"], 1), (["--author", "rule:any"], 2), (["--author", "mia", "--nonsense"], 2)]
+)
+def test_who_may_not_decide_changes_nothing(
+    b2cal: CommandLine, home: Home, bucket: JudgedBucket, more: list[str], code: int
+) -> None:
+    assert bucket.cells()
+    assert b2cal("bucket", "data", *PLACE, "merge", "--reason", "few", *more).code == code
+    assert EmbeddedSignOffLog(home.registry_url).choices("prompt", BUCKET) == ()

@@ -1,0 +1,65 @@
+"""``b2cal bucket forecast``: what calibrations can expect of the bucket that is filling."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cli_answers import CommandLine
+
+from b2cal_core.ranges import ExpRun
+from b2cal_core.runs import DataFile, RunRecord
+from resources.home import Home
+from resources.runs.embedded import EmbeddedRunRegistry
+
+SCRIPT = """
+from b2cal_core.settings import CalibrationSettings
+settings = CalibrationSettings(name="A", input_data_formats={"raw"}, input_data_names={"hadron_calib"})
+def get_calibrations(input_data, **kwargs):
+    return []
+"""
+CAMPAIGN = """
+name: prompt
+catalogue: r1
+base_tags: [main]
+target_tag: data_prompt
+buckets: {runs: 10}
+wanted_events: {caf_a: 700}
+"""
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def record(number: int) -> RunRecord:
+    file = DataFile(f"/r{number}.root", "hadron_calib", "raw", 100, 1, "0" * 64)
+    started = BEGIN + timedelta(hours=number)
+    ended = started + timedelta(hours=1)
+    return RunRecord(ExpRun(1, number), "physics", "4S", "On", frozenset({"Good"}), started, ended, (file,))
+
+
+@pytest.fixture
+def campaign(b2cal: CommandLine, home: Home, tmp_path: Path) -> str:
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "caf_a.py").write_text(SCRIPT)
+    (tmp_path / "prompt.yaml").write_text(CAMPAIGN)
+    b2cal.ok("catalogue", "import", tmp_path / "scripts", "--release", "r1")
+    b2cal.ok("campaign", "create", tmp_path / "prompt.yaml")
+    return "prompt"
+
+
+def test_it_says_what_there_will_be_and_when_it_is_enough(b2cal: CommandLine, home: Home, campaign: str) -> None:
+    assert "nothing to tell" in b2cal.ok("bucket", "forecast", campaign).out
+    EmbeddedRunRegistry(home.registry_url).add(record(number) for number in range(5))
+    told = b2cal.ok("bucket", "forecast", campaign, "--json").json
+    assert told["closes_at"] == "2026-03-01T10:00:00+00:00"
+    assert told["calibrations"] == [
+        {
+            "calibration": "A",
+            "events": 500,
+            "wanted": 700,
+            "per_hour": 100.0,
+            "at_closing": 1000,
+            "enough_at": "2026-03-01T07:00:00+00:00",
+            "will_do": True,
+        }
+    ]
+    shown = b2cal.ok("bucket", "forecast", campaign).out
+    assert "5 runs wait in the bucket that is filling; it closes 2026-03-01 10:00 UTC" in shown

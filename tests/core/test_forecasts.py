@@ -1,0 +1,80 @@
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from b2cal_core.buckets import BucketPolicy
+from b2cal_core.forecasts import Forecast, closing_time, forecasts
+from b2cal_core.ranges import ExpRun
+from b2cal_core.runs import DataFile, RunRecord
+from b2cal_core.settings import CalibrationSettings
+
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+PHYSICS = ("physics",)
+
+
+def record(number: int, events: int = 100, kind: str = "physics") -> RunRecord:
+    """A run of one hour, one after the other."""
+    file = DataFile(f"/r{number}.root", "hadron_calib", "raw", events, 1, "0" * 64)
+    started = BEGIN + number * HOUR
+    return RunRecord(ExpRun(1, number), kind, "4S", "On", frozenset({"Good"}), started, started + HOUR, (file,))
+
+
+def settings(name: str = "A") -> CalibrationSettings:
+    filters = {"hadron_calib": ("hadron_calib", "physics")}
+    return CalibrationSettings(
+        name=name, input_data_formats={"cdst"}, input_data_names={"hadron_calib"}, input_data_filters=filters
+    )
+
+
+def test_a_bucket_closes_when_its_rule_says_at_the_rate_at_which_runs_came() -> None:
+    records = [record(0), record(1), record(2, kind="cosmic"), record(3)]
+    now = records[-1].ended
+    assert closing_time(records, BucketPolicy(runs=6, counted=PHYSICS)) == now + 4 * HOUR
+    assert closing_time(records, BucketPolicy(events=450, counted=PHYSICS)) == now + 2 * HOUR
+    assert closing_time(records, BucketPolicy(hours=10, counted=PHYSICS)) == BEGIN + 10 * HOUR
+
+
+def test_nothing_tells_when_a_bucket_closes_by_hand_or_without_runs_that_count() -> None:
+    assert closing_time([record(0)], BucketPolicy()) is None
+    assert closing_time([record(0, kind="cosmic")], BucketPolicy(runs=5, counted=PHYSICS)) is None
+    assert closing_time([record(0, events=0)], BucketPolicy(events=5, counted=PHYSICS)) is None
+    assert closing_time([record(0, events=1)], BucketPolicy(events=10**9, counted=PHYSICS)) is None
+
+
+def test_a_calibration_is_told_what_it_will_have_and_when_it_has_enough() -> None:
+    records = [record(0), record(1)]
+    policy = BucketPolicy(runs=5, counted=PHYSICS)
+    enough, late, never = (
+        forecasts(records, {"A": wanted}, [settings(), settings("B")], policy)[0] for wanted in (150, 1000, 10**9)
+    )
+    assert enough == Forecast("A", 200, 150, 100.0, records[-1].ended, 500)
+    assert late == Forecast("A", 200, 1000, 100.0, records[-1].ended + 8 * HOUR, 500)
+    assert (never.enough_at, never.at_closing) == (None, 500)
+    assert [one.will_do for one in (enough, late, never)] == [True, False, False]
+
+
+def test_without_a_time_of_closing_only_what_is_there_counts() -> None:
+    (open_,) = forecasts([record(0)], {"A": 200}, [settings()], BucketPolicy())
+    assert (open_.at_closing, open_.will_do) == (None, None)
+    (full,) = forecasts([record(0)], {"A": 100}, [settings()], BucketPolicy())
+    assert full.will_do is True
+
+
+def test_no_runs_no_forecast() -> None:
+    assert forecasts([], {"A": 1}, [settings()], BucketPolicy(runs=5)) == ()
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=8), st.integers(1, 2000), st.integers(9, 30))
+def test_a_forecast_agrees_with_itself(events: list[int], wanted: int, runs: int) -> None:
+    records = [record(number, count) for number, count in enumerate(events)]
+    policy = BucketPolicy(runs=runs, counted=PHYSICS)
+    closes = closing_time(records, policy)
+    (found,) = forecasts(records, {"A": wanted}, [settings()], policy)
+    assert found.events == sum(events)
+    assert closes is not None
+    assert found.at_closing is not None
+    assert found.at_closing >= found.events
+    if found.enough_at is not None and abs(found.at_closing - wanted) > 1:
+        assert (found.enough_at <= closes) == (found.at_closing >= wanted)
