@@ -9,8 +9,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 from service_home import Service, prepare_home, running_service
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
-GROUP = "/locations/b2cal_assets.definitions/asset-groups/prompt/lineage"
-JOB = "/locations/b2cal_assets.definitions/jobs/prompt_bucket"
+GROUP = "/locations/b2cal/asset-groups/prompt/lineage"
+JOB = "/locations/b2cal/jobs/prompt_bucket"
 BUCKETS = ("e0012r00001-e0012r00003", "e0012r00004-e0012r00006")
 WORK_SECONDS = 400.0
 
