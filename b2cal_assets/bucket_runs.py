@@ -94,7 +94,7 @@ class BucketRunner:
             asset_selection=wanted,
             raise_on_error=False,
             run_config={"loggers": {"quiet": {}}},
-            tags=run_tags(self._plan) | {PROCESS_TAG: _this_process()},
+            tags=run_tags(self._plan) | {PROCESS_TAG: this_process()},
         )
         return self._outcome(bucket, asked, wanted=wanted, result=result)
 
@@ -208,7 +208,7 @@ def why_failed(event: dg.DagsterEvent) -> str:
     return described or (error.message.strip() if error is not None else "it failed without saying why")
 
 
-def _this_process() -> str:
+def this_process() -> str:
     """Names a process for ever: machine, number, and when it started, since numbers are used again."""
     return f"{socket.gethostname()}:{os.getpid()}:{_start_of(os.getpid())}"
 

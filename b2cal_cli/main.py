@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from b2cal_cli import bucket, caf, campaign, catalogue, cdb, impact, notify, runs, signoff, storage, what_if
+from b2cal_cli import bucket, caf, campaign, catalogue, cdb, impact, latency, notify, runs, signoff, storage, what_if
 from b2cal_cli.bucket_data import data
 from b2cal_cli.bucket_forecast import forecast
 from b2cal_cli.bucket_why import why
 from b2cal_cli.demo_command import demo
+from b2cal_cli.replay import replay
 from b2cal_cli.session import Session, WrongUsage
 from b2cal_cli.up import up
 from b2cal_core.errors import CalibrationError
@@ -30,11 +31,12 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(up)
+app.command()(replay)
 bucket.app.command()(why)
 bucket.app.command()(data)
 bucket.app.command()(forecast)
 what_if.register(bucket.app)
-for _group in (runs, campaign, bucket, caf, catalogue, signoff, cdb, storage, notify, impact):
+for _group in (runs, campaign, bucket, caf, catalogue, signoff, cdb, storage, notify, impact, latency):
     app.add_typer(_group.app)
 
 

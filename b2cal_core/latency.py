@@ -5,7 +5,6 @@ others. Every moment counts once: of several claims to it the first in the order
 claims is the platform's.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -176,7 +175,7 @@ class Spread:
         """Of one time or more."""
         ordered = sorted(times)
         middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-        return cls(middle, ordered[math.ceil(0.9 * len(ordered)) - 1], ordered[-1])
+        return cls(middle, ordered[-(-9 * len(ordered) // 10) - 1], ordered[-1])
 
 
 @dataclass(frozen=True, slots=True)

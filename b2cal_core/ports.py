@@ -479,6 +479,10 @@ class RunRegistry(ABC):
         """
 
     @abstractmethod
+    def registrations(self, within: IoV) -> Mapping[ExpRun, datetime]:
+        """When each run in ``within`` was registered for the first time, in UTC; runs of before that was kept lack."""
+
+    @abstractmethod
     def last_change(self, within: IoV) -> int:
         """A number that grows whenever a run in ``within`` is registered or changed; 0 while there is none."""
 

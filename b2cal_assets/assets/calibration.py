@@ -62,7 +62,7 @@ def calibration_asset(plan: CampaignPlan, calibration: str) -> dg.AssetsDefiniti
             run = partial(_run_caf, work, observer)
             work, request, result = calibrated(work, calibration, run, instance=context.instance)
             if collected_key in context.selected_asset_keys:
-                yield _collected(collected_key, request, result)
+                yield _collected(collected_key, request, result, queued=observer.queued())
             if payloads_key not in context.selected_asset_keys:
                 return
             if waits := work.shortage_reasons(calibration):
@@ -101,7 +101,9 @@ def _run_caf(work: BucketWork, observer: CafObserver, request: CafRequest) -> Ca
         raise
 
 
-def _collected(key: dg.AssetKey, request: CafRequest, result: CafResult) -> dg.MaterializeResult[Any]:
+def _collected(
+    key: dg.AssetKey, request: CafRequest, result: CafResult, *, queued: Metadata
+) -> dg.MaterializeResult[Any]:
     collected = result.collected
     rejected = [{"file": file, "reason": reason} for file, reason in collected.rejected.items()]
     metadata: Metadata = {
@@ -115,7 +117,7 @@ def _collected(key: dg.AssetKey, request: CafRequest, result: CafResult) -> dg.M
         "constants from": dg.MetadataValue.text(" < ".join(request.database_chain)),
         "work directory": _path(request.directory),
     } | seconds({name: value for name, value in result.seconds.items() if name == "collect"})
-    return dg.MaterializeResult(key, metadata=metadata, data_version=dg.DataVersion(_input_version(request)))
+    return dg.MaterializeResult(key, metadata=metadata | queued, data_version=dg.DataVersion(_input_version(request)))
 
 
 def _input_version(request: CafRequest) -> str:

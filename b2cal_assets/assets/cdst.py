@@ -17,7 +17,7 @@ from b2cal_assets.partitions import bucket_partitions
 from b2cal_assets.step_errors import failing_in_words
 from b2cal_assets.workshop import Workshop
 from b2cal_core.errors import DataError
-from b2cal_core.ports import CdstResult
+from b2cal_core.ports import CafObserver, CdstResult
 from b2cal_core.runs import RunRecord
 
 
@@ -46,11 +46,12 @@ def cdst_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
             wait_at_gate(context, against, workshop.listener)
             return
         with failing_in_words(f"cDST production, bucket {work.bucket.key}"):
-            result, chain = _produce(context, work)
+            observer = LoggingObserver(context.log, workshop.listener)
+            result, chain = _produce(work, observer)
             _refuse_empty(result)
             manifest = work.keep_cdst(result.runs)
             metadata = _metadata(result, chain) | {"manifest": dg.MetadataValue.path(str(manifest))}
-            metadata |= work.ledger.origin(key)
+            metadata |= work.ledger.origin(key) | observer.queued()
             yield dg.MaterializeResult(key, metadata=metadata, data_version=dg.DataVersion(_version(result.runs)))
 
     return produce
@@ -60,14 +61,14 @@ def _deps(plan: CampaignPlan) -> Sequence[dg.AssetDep]:
     return [dg.AssetDep(bucket_runs_key(plan.name)), *bucket_edges(plan, cdst_key(plan.name))]
 
 
-def _produce(context: dg.AssetExecutionContext, work: BucketWork) -> tuple[CdstResult, Sequence[str]]:
+def _produce(work: BucketWork, observer: CafObserver) -> tuple[CdstResult, Sequence[str]]:
     """The files, and the tags whose constants they were made with."""
     registered = () if work.plan.raw_stage else work.registered_cdst()
     if registered:
         return CdstResult(registered, rejected={}, seconds=0.0), ()
     request = work.cdst_request()
     producer = work.workshop.cdst(work.plan.campaign.site)
-    return producer.produce(request, LoggingObserver(context.log, work.workshop.listener)), request.database_chain
+    return producer.produce(request, observer), request.database_chain
 
 
 def _refuse_empty(result: CdstResult) -> None:

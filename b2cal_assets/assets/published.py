@@ -19,6 +19,7 @@ from b2cal_assets.publication import BucketPublisher, Publication, refuse_unreco
 from b2cal_assets.staging import content_hash, links_of
 from b2cal_assets.step_errors import failing_in_words
 from b2cal_assets.workshop import Workshop
+from b2cal_core.errors import BackendError
 from b2cal_core.payloads import Release
 from b2cal_core.plans import PlanDocument
 from b2cal_core.ports import ConditionsDB
@@ -61,7 +62,7 @@ def published_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
         with failing_in_words(f"publishing bucket {work.bucket.key} into {plan.campaign.target_tag}"):
             publication = _publish(work, author=f"dagster_run:{context.run.run_id}")
             version = _version(workshop.conditions, publication)
-            metadata = _metadata(work, publication) | work.ledger.origin(key)
+            metadata = _metadata(work, publication) | work.ledger.origin(key) | _latency(work, context.instance)
             yield dg.MaterializeResult(key, metadata=metadata, data_version=version)
             yield _check_read_back(work, key, publication)
 
@@ -95,6 +96,18 @@ def _metadata(work: BucketWork, publication: Publication) -> Metadata:
     if document is not None:
         metadata |= _plan_metadata(publication, document, runs)
     return metadata | {"IoVs of the target tag": iov_table(publication.links)}
+
+
+def _latency(work: BucketWork, instance: dg.DagsterInstance) -> Metadata:
+    """How long the bucket took; nothing when that cannot be read now, since it is published all the same."""
+    from b2cal_assets.latencies import CampaignLatencies  # noqa: PLC0415 (it knows the jobs, which know this asset)
+    from b2cal_assets.latency_report import latency_metadata  # noqa: PLC0415 (plots load only where work is done)
+
+    try:
+        found = CampaignLatencies(work.plan, work.workshop, instance=instance).of(work.bucket)
+    except BackendError:
+        return {}
+    return {} if found is None else latency_metadata(found)
 
 
 def _plan_metadata(publication: Publication, document: PlanDocument, runs: list[ExpRun]) -> Metadata:
