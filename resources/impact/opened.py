@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from b2cal_core.campaign_states import CampaignState
 from b2cal_core.campaigns import Campaign
 from b2cal_core.errors import CatalogueError, ConfigurationError
 from b2cal_core.impact import steps_of
@@ -46,7 +47,8 @@ def _lineage(home: Home, store: CampaignStore, conditions: ConditionsDB, campaig
     catalogue = store.catalogue(campaign.catalogue)
     buckets = store.buckets(campaign.name)
     manifests = (home.cdst(campaign.name, bucket) / _MANIFEST for bucket in buckets)
-    staging = {campaign.staging_tag_of(bucket) for bucket in buckets}
+    over = store.states().get(campaign.name) is CampaignState.archived
+    staging = set() if over else {campaign.staging_tag_of(bucket) for bucket in buckets}
     there = {tag.name for tag in conditions.list_tags() if tag.state in _UNPUBLISHED}
     return Lineage(
         campaign,

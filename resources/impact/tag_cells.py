@@ -1,20 +1,23 @@
 """The cells of a global tag, derived from its links and the provenance of its payloads.
 
-They are kept in a file beside the fingerprint of the tag; a tag that was changed since is read again. Of payloads that
-were known before, the provenance is not.
+They are kept in a file beside the fingerprint of the tag. Of a tag that was changed since, what can have changed is
+read again; the provenance of payloads that were known before is not.
 """
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from b2cal_core.ports import ConditionsDB
+from b2cal_core.publishing import TagIov
 from b2cal_core.ranges import ExpRun, IoV
 from resources.conditions.schema import edges
 from resources.impact.cells import UNKNOWN, Cells, NameCells
+from resources.impact.growing import growth
 from resources.impact.run_ranges import Numbers
 
 _Range = tuple[int, int]
@@ -53,14 +56,31 @@ class TagCells:
         return cells
 
     def _derive(self, tag: str, fingerprint: str, before: Cells | None) -> Cells:
-        links = self._conditions.list_iovs(tag)
-        sources = _known_sources(before) if before is not None else {}
-        sources |= self._sources({(link.name, link.revision) for link in links} - sources.keys())
+        grown = growth(before, fingerprint, partial(self._conditions.list_iovs, tag)) if before is not None else None
+        if grown is not None:
+            return self._cells(fingerprint, grown.links, known=_known_sources(grown.dropped), kept=grown.kept)
+        known = _known_sources({name: cells.rows for name, cells in before.by_name.items()}) if before else {}
+        return self._cells(fingerprint, self._conditions.list_iovs(tag), known=known, kept={})
+
+    def _cells(
+        self,
+        fingerprint: str,
+        links: Sequence[TagIov],
+        *,
+        known: Mapping[tuple[str, int], _Range],
+        kept: Mapping[str, Numbers],
+    ) -> Cells:
+        """The cells of these links, and those that are kept."""
+        sources = {**known, **self._sources({(link.name, link.revision) for link in links} - known.keys())}
         rows: dict[str, list[tuple[int, ...]]] = defaultdict(list)
         for link in links:
             source = sources.get((link.name, link.revision), (UNKNOWN, UNKNOWN))
             rows[link.name].append((*edges(link.iov), *source, link.revision))
-        return Cells(fingerprint, {name: NameCells(_sorted(found)) for name, found in rows.items()})
+        tables = {name: table for name, table in kept.items() if len(table) or name in rows}
+        for name, found in rows.items():
+            new = np.array(found, dtype=np.int64)
+            tables[name] = np.concatenate([tables[name], new]) if name in tables else new
+        return Cells(fingerprint, {name: NameCells(_sorted(table)) for name, table in tables.items()})
 
     def _sources(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], _Range]:
         """(name, revision) to the runs it was made from, for those whose provenance says so."""
@@ -76,15 +96,14 @@ class TagCells:
         return found
 
 
-def _known_sources(cells: Cells) -> dict[tuple[str, int], _Range]:
+def _known_sources(tables: Mapping[str, Numbers]) -> dict[tuple[str, int], _Range]:
     return {
         (name, revision): (first, after)
-        for name, of_name in cells.by_name.items()
-        for _, _, first, after, revision in of_name.rows.tolist()
+        for name, rows in tables.items()
+        for _, _, first, after, revision in rows.tolist()
         if first != UNKNOWN
     }
 
 
-def _sorted(rows: list[tuple[int, ...]]) -> Numbers:
-    table = np.array(rows, dtype=np.int64)
-    return table[np.argsort(table[:, 0], kind="stable")]
+def _sorted(rows: Numbers) -> Numbers:
+    return rows[np.argsort(rows[:, 0], kind="stable")]

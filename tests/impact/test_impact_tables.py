@@ -9,6 +9,7 @@ from servers.mariadb import MariaDBServer
 
 from b2cal_core.errors import ConfigurationError, ConflictError, DataError
 from b2cal_core.impact import Sample
+from b2cal_core.payloads import TagState
 from b2cal_core.provenance import Provenance
 from b2cal_core.publishing import TagIov
 from b2cal_core.ranges import ExpRun, IoV
@@ -74,6 +75,76 @@ def test_a_record_that_was_missing_is_found_when_the_tag_is_read_again(
     link(conditions, tmp_path, "two", IoV(7, 5, 7, 8))
     rows = TagCells(tmp_path / "impact", conditions).of(TAG).of("p").rows
     assert [tuple(row[2:4]) for row in rows.tolist()] == [edges(IoV(7, 2, 7, 2)), NEVER]
+
+
+class WatchedConditions(EmbeddedConditionsDB):
+    """Remembers which part of a tag was read."""
+
+    def list_iovs(self, tag: str, within: IoV | None = None, *, as_of: int | None = None) -> tuple[TagIov, ...]:
+        self.__dict__.setdefault("read", []).append(within)
+        return super().list_iovs(tag, within, as_of=as_of)
+
+    def taken(self) -> list[IoV | None]:
+        read = self.__dict__.pop("read", [])
+        return list(read)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> WatchedConditions:
+    """A tag with 600 runs of two names, and one payload that is valid in all of them."""
+    opened = WatchedConditions(tmp_path / "conditions")
+    opened.create_tag(TAG)
+    for name in ("p", "q", "forever"):
+        file = tmp_path / name
+        file.write_text(name)
+        opened.put_payloads([(name, file)])
+    runs = [TagIov(name, 1, IoV(7, run, 7, run)) for run in range(600) for name in ("p", "q")]
+    opened.add_iovs(TAG, [*runs, TagIov("forever", 1, IoV(0, 0, -1, -1))])
+    return opened
+
+
+def as_if_new(watched: WatchedConditions, directory: Path) -> dict[str, list[list[int]]]:
+    """The table as it is derived from the whole tag."""
+    cells = TagCells(directory / "anew", watched).of(TAG)
+    watched.taken()
+    return {name: sorted(of_name.rows.tolist()) for name, of_name in cells.by_name.items()}
+
+
+def test_of_a_tag_that_grew_only_the_end_is_read(watched: WatchedConditions, tmp_path: Path) -> None:
+    TagCells(tmp_path / "impact", watched).of(TAG)
+    assert watched.taken() == [None]
+    watched.add_iovs(TAG, [TagIov(name, 1, IoV(7, 600, -1, -1)) for name in ("p", "q")])
+    cells = TagCells(tmp_path / "impact", watched).of(TAG)
+    (read,) = watched.taken()
+    assert read is not None
+    assert read.start > (7, 590)
+    found = {name: sorted(of_name.rows.tolist()) for name, of_name in cells.by_name.items()}
+    assert found == as_if_new(watched, tmp_path)
+    assert len(cells) == 1203
+
+
+def test_of_a_tag_that_was_changed_further_back_more_is_read_and_nothing_is_missed(
+    watched: WatchedConditions, tmp_path: Path
+) -> None:
+    TagCells(tmp_path / "impact", watched).of(TAG)
+    (tmp_path / "other").write_text("other")
+    watched.put_payloads([("other", tmp_path / "other")])
+    for run, times, whole in ((585, 2, False), (3, 3, True)):
+        watched.add_iovs(TAG, [TagIov("other", 1, IoV(7, run, 7, run))])
+        watched.taken()
+        cells = TagCells(tmp_path / "impact", watched).of(TAG)
+        read = watched.taken()
+        assert (len(read), None in read) == (times, whole)
+        found = {name: sorted(of_name.rows.tolist()) for name, of_name in cells.by_name.items()}
+        assert found == as_if_new(watched, tmp_path)
+
+
+def test_a_tag_that_only_changed_its_state_is_read_at_its_end(watched: WatchedConditions, tmp_path: Path) -> None:
+    before = len(TagCells(tmp_path / "impact", watched).of(TAG))
+    watched.taken()
+    watched.set_state(TAG, expected=TagState.OPEN, new=TagState.TESTING)
+    assert len(TagCells(tmp_path / "impact", watched).of(TAG)) == before
+    assert None not in watched.taken()
 
 
 def test_a_tag_that_is_not_there_has_no_cells(conditions: EmbeddedConditionsDB, tmp_path: Path) -> None:
