@@ -8,7 +8,7 @@ import dagster as dg
 
 from b2cal_assets import provenances
 from b2cal_assets.asset_keys import published_key, step_name
-from b2cal_assets.asset_metadata import Metadata, coverage_table, diff_table, iov_table, plan_table, reasons
+from b2cal_assets.asset_metadata import Metadata, coverage_table, diff_table, iov_table, plan_table, reasons, table
 from b2cal_assets.asset_specs import bucket_edges, bucket_spec
 from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_plans import CampaignPlan
@@ -19,22 +19,24 @@ from b2cal_assets.publication import BucketPublisher, Publication, refuse_unreco
 from b2cal_assets.staging import content_hash, links_of
 from b2cal_assets.step_errors import failing_in_words
 from b2cal_assets.workshop import Workshop
+from b2cal_core.campaigns import CampaignKind
 from b2cal_core.errors import BackendError
 from b2cal_core.payloads import Release
 from b2cal_core.plans import PlanDocument
 from b2cal_core.ports import ConditionsDB
 from b2cal_core.publishing import UpdateMode, applied
 from b2cal_core.ranges import ExpRun, IoV
+from b2cal_core.simulated_runs import runs_without_constants
 from b2cal_core.tag_reports import coverage, diff_tags
 
 READ_BACK = "readers_see_the_plan"
+SIMULATED = "every_simulated_run_has_constants"
 
 
 def published_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
     """The step that publishes a bucket."""
     key = published_key(plan.name)
     buckets = bucket_partitions(plan.name)
-    what = "Readers of the target tag get, run by run and file by file, what the plan of the bucket says."
 
     @dg.multi_asset(
         name=step_name(key),
@@ -47,7 +49,9 @@ def published_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
                 "Buckets are published in order, because a running tag only grows.",
             )
         ],
-        check_specs=[check_spec(READ_BACK, key, buckets, description=what)],
+        check_specs=[
+            check_spec(name, key, buckets, description=description) for name, description in _checks(plan).items()
+        ],
         partitions_def=buckets,
         can_subset=True,  # without this, a step that waits at its gate would owe Dagster the check
     )
@@ -65,8 +69,36 @@ def published_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
             metadata = _metadata(work, publication) | work.ledger.origin(key) | _latency(work, context.instance)
             yield dg.MaterializeResult(key, metadata=metadata, data_version=version)
             yield _check_read_back(work, key, publication)
+            if SIMULATED in _checks(plan):
+                yield _check_simulated(work, key)
 
     return publish_bucket
+
+
+def _checks(plan: CampaignPlan) -> dict[str, str]:
+    """The checks by name, and what they tell."""
+    read_back = "Readers of the target tag get, run by run and file by file, what the plan of the bucket says."
+    if plan.campaign.kind is not CampaignKind.run_dependent_mc:
+        return {READ_BACK: read_back}
+    simulated = "Every run of the bucket finds each constant of the campaign in its base tags or its target tag."
+    return {READ_BACK: read_back, SIMULATED: simulated}
+
+
+def _check_simulated(work: BucketWork, key: dg.AssetKey) -> dg.AssetCheckResult:
+    """Whether simulation finds all it needs for each run: a run that does not would be simulated wrongly, or not."""
+    plan, conditions = work.plan, work.workshop.conditions
+    names = {name for calibration in plan.calibrations for name in plan.settings(calibration).produced_payloads}
+    tags = (*plan.campaign.base_tags, plan.campaign.target_tag)
+    chain = [conditions.list_iovs(tag, work.bucket.iov) for tag in tags]
+    missing = runs_without_constants((record.run for record in work.records), names, chain)
+    rows = [{"run": str(run), "constants that are missing": ", ".join(lacks)} for run, lacks in missing.items()]
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=SIMULATED,
+        passed=not missing,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"runs": len(work.records), "constants": len(names), "runs without constants": table(rows)},
+    )
 
 
 def _publish(work: BucketWork, *, author: str) -> Publication:

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
-from asset_fakes import BUCKET_1, BUCKET_2, TARGET, Laboratory
+import pytest
+from asset_fakes import BUCKET_1, BUCKET_2, TARGET, FakeCaf, Laboratory, payload_names
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as CheckStatus
 
 from b2cal_assets.asset_keys import published_key
-from b2cal_assets.assets.published import READ_BACK
+from b2cal_assets.assets.published import READ_BACK, SIMULATED
 from b2cal_assets.bucket_runs import BucketRunner, work_bucket
 
 MakeLaboratory = Callable[..., Laboratory]
@@ -88,3 +89,23 @@ def test_every_published_payload_says_where_it_comes_from_and_who_judged_it(labo
     upstream = {name: {up for up, _ in record.upstream or ()} for (name, _), record in records.items()}
     assert upstream["CDCTimeZeros"] == set()
     assert "CDCTimeZeros" in upstream["BeamSpot"]
+
+
+@pytest.mark.parametrize("gaps", [(), ("SVDTimes",)])
+def test_a_campaign_for_simulation_tells_which_runs_lack_which_constants(
+    laboratory: MakeLaboratory, gaps: tuple[str, ...]
+) -> None:
+    campaign = {"kind": "run_dependent_mc", "base_tags": ["nothing"]}
+    lab = laboratory(caf=FakeCaf(payload_names(), gaps=gaps), campaign=campaign)
+    lab.conditions.create_tag("nothing")
+    lab.book(BUCKET_1)
+    assert work_bucket(lab.plan, BUCKET_1, lab.workshop(), instance=lab.instance).ok
+    key = dg.AssetCheckKey(KEY, SIMULATED)
+    (record,) = lab.instance.event_log_storage.get_asset_check_execution_history(key, limit=2)
+    assert record.event is not None
+    assert record.event.dagster_event is not None
+    told = record.event.dagster_event.asset_check_evaluation_data
+    assert told.passed is not bool(gaps)
+    said = told.metadata["runs without constants"].value
+    missing = [{"run": "exp 12 run 1", "constants that are missing": "SVDTimes"}]
+    assert (rows_of(said) == missing) if gaps else (said == "none")
