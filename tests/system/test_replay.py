@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from demo_process import buckets_of, tags_of
+from service_home import running_service
 
 from b2cal_core.runs import RunRecord
 from resources.deployment import registry_address
@@ -97,3 +98,13 @@ def test_recorded_runs_are_replayed_and_what_waits_for_people_is_named_at_the_en
     assert (stopped["asset"], stopped["state"]) == ("prompt/caf_svd_time/sign_off", "blocked")
     assert stopped["command"].startswith(f"b2cal signoff accept|reject prompt {bucket}")
     assert campaign["buckets"][0]["shares"]["people"] > 0
+
+
+def test_a_running_service_works_on_what_a_replay_only_registers(tmp_path: Path) -> None:
+    home, file = Home(tmp_path / "home").create(), tmp_path / "campaign.yaml"
+    file.write_text(CAMPAIGN.replace("manual", "none_fail"))
+    generated = ("--generate", 2, "--scale", 0.5, "--campaign", file, "--speed", 1e6)
+    with running_service(home):
+        told = answer(home.path, "replay", *generated, "--service")
+    (campaign,) = told["campaigns"]
+    assert [(one["bucket"], one["published"]) for one in campaign["buckets"]] == [("e0012r00001-e0012r00002", True)]
