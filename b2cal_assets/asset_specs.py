@@ -1,4 +1,4 @@
-"""What the assets of a campaign have in common: group, owners, tags, and the edges that a gate stands on."""
+"""What the assets of a campaign have in common: groups, owners, tags, and the edges that a gate stands on."""
 
 from collections.abc import Iterable, Sequence
 
@@ -51,7 +51,7 @@ def part_spec(
         deps=deps,
         description=description,
         skippable=True,
-        group_name=plan.name,
+        group_name=plan.group(calibration),
         owners=plan.owners(calibration),
         kinds=_KINDS[part],
         tags=plan.asset_tags(calibration),
@@ -62,6 +62,5 @@ def part_spec(
 
 def bucket_spec(plan: CampaignPlan, key: dg.AssetKey, *, deps: Sequence[dg.AssetDep], description: str) -> dg.AssetSpec:
     """What is made once per bucket, over all calibrations."""
-    return dg.AssetSpec(
-        key, deps=deps, description=description, skippable=True, group_name=plan.name, owners=plan.owners()
-    )
+    group = plan.group(key.path[-1])
+    return dg.AssetSpec(key, deps=deps, description=description, skippable=True, group_name=group, owners=plan.owners())

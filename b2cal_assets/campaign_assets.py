@@ -1,4 +1,4 @@
-"""The asset group of one campaign, and the job that works a bucket of it."""
+"""The assets of one campaign, and the job that works a bucket of it."""
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -26,7 +26,7 @@ def bucket_runs_spec(plan: CampaignPlan) -> dg.AssetSpec:
         bucket_runs_key(plan.name),
         deps=[dg.AssetDep(key, partition_mapping=RUNS_OF_A_BUCKET) for key in (RAW_RUNS, CDST_RUNS)],
         description="The runs that a bucket has, those that came too late for it, and a hash of what its steps read.",
-        group_name=plan.name,
+        group_name=plan.group("runs"),
         owners=plan.owners(),
         partitions_def=bucket_partitions(plan.name),
     )
@@ -48,7 +48,7 @@ def bucket_job(plan: CampaignPlan, executor: dg.ExecutorDefinition) -> AssetJob:
     """The job that makes everything of a bucket, one Dagster run per bucket."""
     return dg.define_asset_job(
         bucket_job_name(plan.name),
-        selection=dg.AssetSelection.groups(plan.name),
+        selection=dg.AssetSelection.assets(*plan.asset_keys()),
         description=plan.campaign.description
         or f"Works a bucket of campaign {plan.name} from collection to publishing.",
         tags=run_tags(plan),

@@ -141,6 +141,15 @@ class CampaignPlan:
             return []
         return [name if "@" in name else f"team:{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"]
 
+    def group(self, step: str) -> str:
+        """The asset group of a calibration, by its script's name, or of one of the bucket's own assets.
+
+        Dagster's pictures name an asset by the last part of its key, and a group by as few letters: with one group for
+        all of a campaign, nobody could tell one calibration's payloads from another's.
+        """
+        word = self.catalogue.script(step).removeprefix(_SCRIPT) if step in self.catalogue else step
+        return f"{self.name}_{re.sub(r'[^A-Za-z0-9_]', '_', word)}"
+
     def asset_tags(self, calibration: str) -> dict[str, str]:
         """Words to filter the asset graph by."""
         settings = self.settings(calibration)

@@ -1,6 +1,7 @@
 """The code location: it loads, with what is there, and quickly."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -58,8 +59,9 @@ def test_campaigns_over_the_same_calibrations_live_side_by_side(tmp_path: Path) 
     second = replace(first, campaign=first.campaign.model_copy(update=change))
     definitions = build_definitions(Home(tmp_path), plans=[first, second])
     dg.Definitions.validate_loadable(definitions)
-    groups = {spec.group_name for spec in definitions.resolve_all_asset_specs()}
-    assert groups == {"runs", "all", "other"}
+    groups = Counter(spec.group_name for spec in definitions.resolve_all_asset_specs())
+    assert (groups["all_cdc"], groups["other_cdc"]) == (len(Part), len(Part))
+    assert len(groups) == 2 * (27 + len(("runs", "cdst", "published"))) + 1
     jobs = [definitions.resolve_job_def(f"{plan.name}_collect_ahead") for plan in (first, second)]
     assert not {node.name for node in jobs[0].nodes} & {node.name for node in jobs[1].nodes}
 
@@ -88,7 +90,7 @@ def test_every_asset_of_a_campaign_has_group_owner_description_and_kind(laborato
     lab = laboratory()
     definitions = build_definitions(lab.home, workshop=lab.workshop())
     dg.Definitions.validate_loadable(definitions)
-    specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs() if spec.group_name == "prompt"}
+    specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs() if spec.key.path[0] == "prompt"}
     assert set(specs) == {*lab.plan.asset_keys(), bucket_runs_key("prompt")}
     assert all(spec.description and spec.owners for spec in specs.values())
     payloads = specs[calibration_key("prompt", "CDC Tracking", Part.payloads)]
@@ -96,6 +98,16 @@ def test_every_asset_of_a_campaign_has_group_owner_description_and_kind(laborato
     assert {"root", "conditions"} <= payloads.kinds
     assert payloads.code_version is not None
     assert payloads.tags["subsystem"] == "cdc"
+
+
+def test_each_calibration_is_a_group_named_by_its_script_and_the_campaign(tmp_path: Path) -> None:
+    plan = prompt_plan(tmp_path)
+    assert plan.group("CDC Sigma fudge factor") == "all_cdc_fudgefactor"
+    assert [plan.group(step) for step in ("runs", "cdst", "published")] == ["all_runs", "all_cdst", "all_published"]
+    specs = build_definitions(Home(tmp_path), plans=[plan]).resolve_all_asset_specs()
+    for name in plan.calibrations:
+        keys = {calibration_key("all", name, part) for part in Part}
+        assert {spec.key for spec in specs if spec.group_name == plan.group(name)} == keys
 
 
 def test_lineage_leads_from_runs_over_gates_to_what_is_published(laboratory: MakeLaboratory) -> None:

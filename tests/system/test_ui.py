@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from service_home import Service, prepare_home, running_service
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
-GROUP = "/locations/b2cal/asset-groups/prompt/lineage"
+GROUP = "/locations/b2cal/asset-groups/prompt_top/lineage"
 JOB = "/locations/b2cal/jobs/prompt_bucket"
 BUCKETS = ("e0012r00001-e0012r00003", "e0012r00004-e0012r00006")
 WORK_SECONDS = 400.0
@@ -41,7 +41,9 @@ def test_the_sensors_worked_each_bucket_in_one_dagster_run(service: Service) -> 
     assert sorted(keys) == [f"prompt:{bucket}" for bucket in BUCKETS]
 
 
-def test_lineage_shows_the_way_from_runs_to_published(service: Service, browser_page: Page, tmp_path: Path) -> None:
+def test_lineage_of_a_calibration_shows_its_way_from_cdst_to_published(
+    service: Service, browser_page: Page, tmp_path: Path
+) -> None:
     browser_page.goto(service.address + GROUP)
     for name in ("collector_output", "payloads", "validation", "sign_off", "cdst", "published"):
         expect(browser_page.get_by_text(name, exact=True).first).to_be_visible(timeout=60_000)
