@@ -9,6 +9,7 @@ import typer
 
 from b2cal_cli.bucket import BucketKey, CampaignName, bucket_of
 from b2cal_cli.campaign import campaign_of, store_of
+from b2cal_cli.cdb_answers import edges_text
 from b2cal_cli.output import AsJson, print_json, print_table, say
 from b2cal_cli.session import WrongUsage, arguments, home_of
 from b2cal_core.errors import CalibrationError
@@ -214,7 +215,15 @@ def _say_comparison(found: "Comparison") -> None:
 
 def _constant_row(change: "ConstantChange") -> Sequence[object]:
     numbers = (_text(number) for number in (change.old, change.new, change.difference, change.errors))
-    return (change.payload, str(change.iov), change.column, change.entries, change.changed, *numbers, change.note)
+    return (
+        change.payload,
+        " to ".join(edges_text(change.iov)),
+        change.column,
+        change.entries,
+        change.changed,
+        *numbers,
+        change.note,
+    )
 
 
 def _text(number: float | None) -> str:

@@ -41,7 +41,7 @@ from resources.impact.opened import open_search
 
 AIM_SECONDS = 2.0
 PEER = "bare SQL scan"
-_TAG, _MILLI, _NAMES_EACH, _NEEDS, _PUBLISHES = "data", 1000, 4, 3, 5
+_TAG, _MILLI, _NAMES_EACH, _NEEDS, _TIMES = "data", 1000, 4, 3, 5
 EVERYTHING, ONE_RUN = IoV(0, 0, -1, -1), IoV(1, 7, 1, 7)
 _CAMPAIGN = f"name: prompt\ncatalogue: r1\nbase_tags: [main]\ntarget_tag: {_TAG}\n"
 
@@ -86,6 +86,8 @@ def _measured(directory: Path, iovs: int, seconds: float) -> list[Row]:
     for what, iov in {"question, all runs": EVERYTHING, "question, one run": ONE_RUN}.items():
         found, counted = in_turn([lambda iov=iov: ask(iov), lambda iov=iov: _scan(conditions, iov)], seconds)  # type: ignore[misc]
         rows.append(subject.row(what, found, {PEER: counted}, each=_affected(ask(iov))))
+        cpu = _cpu(lambda iov=iov: ask(iov))  # type: ignore[misc]
+        rows.append(subject.row(f"  processor time of a {what}", cpu, each=_affected(ask(iov))))
     untouched = (_NAMES_EACH - 1) * tag.runs  # what the first calibration makes besides the name that changes
     assert _affected(ask(EVERYTHING)) == iovs - untouched
     rows.append(subject.row("question after a publish", _after_publishes(conditions, tag, ask), each=iovs))
@@ -141,9 +143,19 @@ def _scan(conditions: EmbeddedConditionsDB, iov: IoV) -> None:
 def _after_publishes(conditions: EmbeddedConditionsDB, tag: BigTag, ask: Callable[[IoV], Impact]) -> Times:
     """Times of questions, each right after a publish of a payload for every name."""
     taken: list[float] = []
-    for number in range(_PUBLISHES):
+    for number in range(_TIMES):
         _publish(conditions, tag.run(tag.runs + number), f"staging_{number}")
         taken += _once(lambda: ask(EVERYTHING)).seconds
+    return Times(tuple(taken), sum(taken))
+
+
+def _cpu(call: Callable[[], object]) -> Times:
+    """Seconds of a processor: what others do on the machine makes no difference to them."""
+    taken = []
+    for _ in range(_TIMES):
+        before = time.process_time()
+        call()
+        taken.append(time.process_time() - before)
     return Times(tuple(taken), sum(taken))
 
 

@@ -23,6 +23,8 @@ from resources.impact.run_ranges import Numbers
 _Range = tuple[int, int]
 _PART = 50_000
 """Payloads whose records are in memory at a time."""
+_WORTH_KEEPING = 200
+"""One in so many links is read again more quickly than the whole table is written."""
 
 
 class TagCells:
@@ -51,16 +53,16 @@ class TagCells:
         kept = Cells.load(file)
         if kept is not None and kept.version == fingerprint:
             return kept
-        cells = self._derive(tag, fingerprint, kept)
-        cells.save(file)
-        return cells
-
-    def _derive(self, tag: str, fingerprint: str, before: Cells | None) -> Cells:
-        grown = growth(before, fingerprint, partial(self._conditions.list_iovs, tag)) if before is not None else None
+        grown = growth(kept, fingerprint, partial(self._conditions.list_iovs, tag)) if kept is not None else None
         if grown is not None:
-            return self._cells(fingerprint, grown.links, known=_known_sources(grown.dropped), kept=grown.kept)
-        known = _known_sources({name: cells.rows for name, cells in before.by_name.items()}) if before else {}
-        return self._cells(fingerprint, self._conditions.list_iovs(tag), known=known, kept={})
+            known = _known_sources(grown.dropped)
+            cells = self._cells(fingerprint, grown.links, known=known, kept=grown.kept)
+        else:
+            known = _known_sources({name: cells.rows for name, cells in kept.by_name.items()}) if kept else {}
+            cells = self._cells(fingerprint, self._conditions.list_iovs(tag), known=known, kept={})
+        if grown is None or len(grown.links) * _WORTH_KEEPING > len(cells):
+            cells.save(file)
+        return cells
 
     def _cells(
         self,
