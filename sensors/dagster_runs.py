@@ -11,6 +11,8 @@ from b2cal_assets.campaign_assets import CAMPAIGN_TAG, bucket_job_name
 from b2cal_assets.campaign_plans import CampaignPlan
 
 _PARTITION_TAG = "dagster/partition"
+_LOST_RECORD = {"OperationalError", "DagsterMySQLException"}
+"""What ends a step outside of our code when the database with Dagster's record goes away."""
 _ENOUGH = 50
 """More attempts than that at one bucket tell nothing new."""
 
@@ -47,5 +49,11 @@ def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[tupl
     """The steps that failed in a Dagster run, by their own fault."""
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         event = entry.dagster_event
-        if event is not None:
+        if event is not None and not _lost_the_record(event):
             yield str(event.step_key), StepFailure(why_failed(event), entry.timestamp)
+
+
+def _lost_the_record(event: dg.DagsterEvent) -> bool:
+    """Whether nothing was wrong with the step but that Dagster could not write, so that it may be started again."""
+    error = event.step_failure_data.error
+    return error is not None and error.cls_name in _LOST_RECORD
