@@ -29,6 +29,7 @@ from orchestration_report import Line, table
 from resources.home import Home
 
 COLD, PEER, REGISTERED, TAKEN = "cold intake", "bare inserts", "registered", "taken in by ticks"
+ASKED = "work on its buckets asked for"
 RUNS_PER_SECOND, TICK_MS, GROWN_MB = 5000.0, 200.0, 10.0
 _MILLI = 1000
 
@@ -96,18 +97,25 @@ def _lines(home: str, bare: str, options: argparse.Namespace) -> Iterator[Line]:
     yield _line(PEER, runs, peer.seconds, peer.own_cpu)
     yield _line(REGISTERED, runs, registered["seconds"], registered["cpu"], {"peak MB": added.peak})
     memory, ticking = taken.answer["memory"], sum(taken.answer["ticks"])
-    more = {"peak MB": taken.peak, "ticks": len(memory), "grown MB": memory[-1] - memory[0]}
+    more = {"peak MB": taken.peak, "ticks": len(taken.answer["ticks"]), "grown MB": memory[-1] - memory[0]}
     yield _line(TAKEN, runs, ticking, taken.answer["cpu"], more)
     seconds, cpu = registered["seconds"] + ticking, registered["cpu"] + taken.answer["cpu"]
     cold = _line(COLD, runs, seconds, cpu)
     yield replace(cold, bounds={PEER: seconds / peer.seconds, "its processor time": cpu / peer.own_cpu})
+    asking = taken.answer["asking"]
+    yield Line(ASKED, taken.answer["buckets"], 1, {"seconds": sum(asking), "ticks": len(asking)}, {})
     steady = apart(
         "intake_work", "steady", home=home, runs=runs, cursor=taken.answer["cursor"], ticks=options.ticks
     ).answer
     for what, seconds in steady["seconds"].items():
         ordered = sorted(seconds)
         slow = ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))]
-        figures = {"p50 ms": statistics.median(ordered) * _MILLI, "p95 ms": slow * _MILLI, "grown MB": steady["grown"]}
+        figures = {
+            "p50 ms": statistics.median(ordered) * _MILLI,
+            "p95 ms": slow * _MILLI,
+            "CPU ms": statistics.median(steady["cpu"][what]) * _MILLI,
+            "grown MB": steady["grown"],
+        }
         yield Line(f"tick, {what}", runs, len(ordered), figures, {})
 
 

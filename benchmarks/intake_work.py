@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,28 +78,36 @@ def bare(address: str, runs: int) -> None:
 
 
 def take_in(home: str, runs: int) -> dict[str, Any]:
-    """Tick until all runs are partitions and their buckets are booked; what each tick took, and the memory after it."""
+    """Tick until all runs are partitions and their buckets are booked, then until all work on these is asked for.
+
+    What each tick took, and the memory after it; ``cpu`` is of the first kind alone.
+    """
     workshop = _workshop(home)
     sensor = _sensor(workshop)
-    ticks, memory, buckets, cursor, cpu = [], [], 0, None, 0.0
+    ticks: list[float] = []
+    memory: list[float] = []
+    asking: list[float] = []
+    cursor, cpu, asked = "", 0.0, 1
     with _instance(home) as instance:
-        while cursor is None or int(cursor) < runs:
-            before, own = time.perf_counter(), time.process_time()
-            answer = _tick(sensor, workshop, instance, cursor)
-            ticks.append(time.perf_counter() - before)
-            cpu += time.process_time() - own
+        while asked or int(cursor or 0) < runs:
+            intake = int(cursor or 0) < runs
+            own = time.process_time()
+            seconds, answer = _timed(sensor, workshop, instance, cursor or None)
+            cpu += time.process_time() - own if intake else 0.0
+            (ticks if intake else asking).append(seconds)
             memory.append(_memory())
-            cursor, buckets = answer.cursor, buckets + _carry_out(instance, answer)
+            cursor, asked = str(answer.cursor), _carry_out(instance, answer)
         _expect(len(instance.get_dynamic_partitions(str(RUNS.name))), runs, "partitions")
-    return {"ticks": ticks, "memory": memory, "buckets": buckets, "cursor": cursor, "cpu": cpu}
+    buckets = len(workshop.campaigns.buckets(reference_plan().name))
+    return {"ticks": ticks, "asking": asking, "memory": memory, "buckets": buckets, "cursor": cursor, "cpu": cpu}
 
 
 def steady(home: str, runs: int, cursor: str, ticks: int) -> dict[str, Any]:
     """Seconds of ticks on top of them: without news, with five new runs, and with five whose quality changed."""
-    workshop, found = _workshop(home), dict[str, list[float]]()
+    workshop, found, cpu = _workshop(home), dict[str, list[float]](), dict[str, list[float]]()
     sensor = _sensor(workshop)
     with _instance(home) as instance:
-        cursor = _timed(sensor, workshop, instance, cursor)[1]  # what the first one loads is not of the tick
+        _timed(sensor, workshop, instance, cursor)  # what the first one loads is not of the tick
         memory = [_memory()]
         for number in range(ticks):
             news: dict[str, Iterable[RunRecord]] = {
@@ -108,20 +117,22 @@ def steady(home: str, runs: int, cursor: str, ticks: int) -> dict[str, Any]:
             }
             for kind, changed in news.items():
                 workshop.runs.add(changed)
-                seconds, cursor = _timed(sensor, workshop, instance, cursor)
+                own = time.process_time()
+                seconds, answer = _timed(sensor, workshop, instance, cursor)
+                cpu.setdefault(kind, []).append(time.process_time() - own)
+                _carry_out(instance, answer)
+                cursor = str(answer.cursor)
                 found.setdefault(kind, []).append(seconds)
             memory.append(_memory())
-    return {"seconds": found, "grown": statistics.mean(memory[-3:]) - memory[0]}
+    return {"seconds": found, "cpu": cpu, "grown": statistics.mean(memory[-3:]) - memory[0]}
 
 
 def _timed(
-    sensor: dg.SensorDefinition, workshop: Workshop, instance: dg.DagsterInstance, cursor: str
-) -> tuple[float, str]:
+    sensor: dg.SensorDefinition, workshop: Workshop, instance: dg.DagsterInstance, cursor: str | None
+) -> tuple[float, dg.SensorResult]:
     before = time.perf_counter()
     answer = _tick(sensor, workshop, instance, cursor)
-    seconds = time.perf_counter() - before
-    _carry_out(instance, answer)
-    return seconds, str(answer.cursor)
+    return time.perf_counter() - before, answer
 
 
 def _sensor(workshop: Workshop) -> dg.SensorDefinition:
@@ -143,19 +154,23 @@ def _tick(
 
 
 def _carry_out(instance: dg.DagsterInstance, answer: dg.SensorResult) -> int:
-    """What the daemon does with an answer; the Dagster runs have ended well at once. How many there were."""
+    """What the daemon does with an answer; the Dagster runs end well at once. How many buckets were asked for."""
     for request in answer.dynamic_partitions_requests or ():
         instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+    buckets = 0
     for wanted in answer.run_requests or ():
         tags = dict(wanted.tags) | {"dagster/run_key": str(wanted.run_key)}
         tags |= {"dagster/partition": wanted.partition_key} if wanted.partition_key else {}
-        instance.create_run_for_job(_nothing, tags=tags, status=dg.DagsterRunStatus.SUCCESS)
-    return len(answer.run_requests or ())
+        job = _nothing(str(wanted.job_name))
+        instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.SUCCESS)
+        buckets += wanted.partition_key is not None
+    return buckets
 
 
-@dg.job
-def _nothing() -> None:
-    """Stands for the work on a bucket, which is not measured here."""
+@cache
+def _nothing(name: str) -> dg.JobDefinition:
+    """Stands for the job of that name, whose work is not measured here."""
+    return dg.GraphDefinition(name=name, node_defs=[]).to_job()
 
 
 def _workshop(home: str) -> Workshop:

@@ -1,28 +1,35 @@
 """Materialisations that are reported in bulk are what Dagster's own call makes of them."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.storage.event_log.sqlite.consolidated_sqlite_event_log import ConsolidatedSqliteEventLogStorage
+from servers.mariadb import MariaDBServer
 
 from b2cal_assets.bulk_events import report_all
 
+ONE_FILE = {
+    "module": ConsolidatedSqliteEventLogStorage.__module__,
+    "class": ConsolidatedSqliteEventLogStorage.__name__,
+}
 RAW, CDST = dg.AssetKey(["runs", "raw"]), dg.AssetKey(["runs", "cdst"])
 
 
-@pytest.fixture(params=["in memory", "one file for all", "a file for each Dagster run"])
+@pytest.fixture(params=["in memory", "one file for all", "a file for each Dagster run", "MariaDB"])
 def instance(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    events = {
-        "module": ConsolidatedSqliteEventLogStorage.__module__,
-        "class": ConsolidatedSqliteEventLogStorage.__name__,
-        "config": {"base_dir": str(tmp_path / "events")},
-    }
     if request.param == "in memory":
         made = dg.DagsterInstance.ephemeral()
+    elif request.param == "MariaDB":
+        server: MariaDBServer = request.getfixturevalue("mariadb")
+        address = server.new_database().split("?")[0].replace("+pymysql", "+mysqlconnector")
+        (tmp_path / "dagster.yaml").write_text(json.dumps({"storage": {"mysql": {"mysql_url": address}}}))
+        made = dg.DagsterInstance.from_config(str(tmp_path))
     else:
-        overrides = {"event_log_storage": events} if request.param == "one file for all" else {}
+        one_file = ONE_FILE | {"config": {"base_dir": str(tmp_path / "events")}}
+        overrides = {"event_log_storage": one_file} if request.param == "one file for all" else {}
         made = dg.DagsterInstance.local_temp(str(tmp_path), overrides=overrides)
     with made:
         yield made
