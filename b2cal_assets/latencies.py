@@ -20,7 +20,9 @@ from b2cal_assets.observers import QUEUED
 from b2cal_assets.workshop import Workshop
 from b2cal_core.buckets import BookedBucket, Bucket, form_buckets
 from b2cal_core.campaigns import Gate, RedoPolicy
+from b2cal_core.data_shortage import ShortageChoice, joined_bucket
 from b2cal_core.latency import BucketLatency, Claim, JudgedResult, Span, WaitsFor, open_decisions
+from b2cal_core.remedies import Remedy
 from b2cal_core.verdicts import SignOff, Verdict
 
 SENSOR = "sensor:"
@@ -110,9 +112,29 @@ class CampaignLatencies:
     def _way(self, number: int) -> "_Way":
         key = self._book[number].bucket.key
         if key not in self._ways:
-            over = self._decisions.get(key, ())
-            self._ways[key] = _Way(self._plan, key, over, instance=self._instance, now=self._now)
+            over, shortages = self._decisions.get(key, ()), tuple(self._shortages(number))
+            self._ways[key] = _Way(self._plan, key, over, shortages, instance=self._instance, now=self._now)
         return self._ways[key]
+
+    def _shortages(self, number: int) -> Iterator[Claim]:
+        """What a calibration with too few data waited for: for somebody to choose, or for the next bucket."""
+        choices = self._workshop.sign_offs.choices(self._plan.name, self._book[number].bucket.key)
+        for name in self._plan.calibrations:
+            own = [choice for choice in choices if choice.calibration == name]
+            ends = [*(later.when for later in own[1:]), self._now]
+            for choice, end in zip(own, ends, strict=False):
+                what, until = self._wait_after(choice, number)
+                if what is not None and choice.when < min(end, until):
+                    yield Claim(what, Span(choice.when, min(end, until)))
+
+    def _wait_after(self, choice: ShortageChoice, number: int) -> tuple[WaitsFor | None, datetime]:
+        """What is waited for after a choice, and until when if nothing else is chosen."""
+        closings = {entry.bucket: entry.closed_at for entry in self._book}
+        other = joined_bucket(choice.remedy, self._book[number].bucket, closings)
+        if choice.remedy is Remedy.extend:
+            return WaitsFor.data, self._now if other is None else closings[other]
+        asks = choice.remedy is Remedy.ask or (choice.remedy is Remedy.merge and other is None)
+        return WaitsFor.people if asks else None, self._now
 
 
 class _Way:
@@ -123,12 +145,13 @@ class _Way:
         plan: CampaignPlan,
         bucket: str,
         decisions: Sequence[SignOff],
+        shortages: Sequence[Claim],
         *,
         instance: dg.DagsterInstance,
         now: datetime,
     ) -> None:
         self._plan, self._bucket, self._decisions, self._now = plan, bucket, decisions, now
-        self._instance = instance
+        self._instance, self._shortages = instance, shortages
 
     @cached_property
     def published(self) -> datetime | None:
@@ -138,7 +161,7 @@ class _Way:
     @cached_property
     def claims(self) -> tuple[Claim, ...]:
         """What its time is claimed by."""
-        return (*self._dagster_runs(), *self._steps(), *self._open_decisions())
+        return (*self._dagster_runs(), *self._steps(), *self._open_decisions(), *self._shortages)
 
     @cached_property
     def _records(self) -> Sequence[dg.RunRecord]:

@@ -18,14 +18,14 @@ from b2cal_core.verdicts import Decision, SignOff
 class WaitsFor(StrEnum):
     """What a bucket waits for at a moment; the first of several that could be meant is."""
 
-    data = "data"
-    """Runs of the bucket are still to come."""
     machine = "machine"
     """Something of it is computed."""
     queue = "batch queue"
     """Its jobs are handed to the batch system, and none runs."""
     platform = "platform"
     """Sensors, queues and processes of the platform are on their way to the next step."""
+    data = "data"
+    """Runs of the bucket, or of another one whose data it needs, are still to come."""
     people = "people"
     """All that could run has run, and somebody has to decide."""
 

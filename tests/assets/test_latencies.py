@@ -14,9 +14,11 @@ from b2cal_assets.asset_keys import Part, calibration_key, published_key
 from b2cal_assets.bucket_runs import BucketRunner
 from b2cal_assets.latencies import SENSOR, CampaignLatencies
 from b2cal_assets.latency_report import draw_latencies, in_words, summary, to_json
+from b2cal_core.data_shortage import ShortageChoice
 from b2cal_core.latency import BucketLatency, Spread, WaitsFor
 from b2cal_core.ports import CafObserver, CafRequest, CafResult
 from b2cal_core.redo import Redo
+from b2cal_core.remedies import Remedy
 from b2cal_core.verdicts import Decision, SignOff
 
 MakeLaboratory = Callable[..., Laboratory]
@@ -131,6 +133,38 @@ def test_a_step_that_failed_waits_for_people(laboratory: MakeLaboratory) -> None
     lab = laboratory(runs=4, caf=FakeCaf(payload_names(), broken={"caf_beam": "BeamSpot: no"}))
     work(lab, BUCKET_1)
     assert days(latencies(lab, after=LATER)[0]) == {"people": 1}
+
+
+@pytest.mark.parametrize(
+    ("policy", "shares"), [("ask", {"people": 1}), ("merge", {"people": 1}), ("extend", {"data": 1})]
+)
+def test_a_bucket_with_too_few_data_waits_for_a_choice_or_for_the_next_bucket(
+    laboratory: MakeLaboratory, policy: str, shares: dict[str, float]
+) -> None:
+    lab = laboratory(
+        runs=4,
+        caf=FakeCaf(payload_names(), hungry={"caf_cdc": 5}),
+        campaign={"not_enough_data_of": {"caf_cdc": policy}},
+    )
+    work(lab, BUCKET_1)
+    assert days(latencies(lab, after=LATER)[0]) == shares
+
+
+def test_a_choice_over_too_few_data_ends_the_waiting_for_it(laboratory: MakeLaboratory) -> None:
+    lab = laboratory(runs=4, caf=FakeCaf(payload_names(), hungry={"caf_cdc": 5}))
+    work(lab, BUCKET_1)
+    when = datetime.now(UTC) + LATER / 4
+    lab.sign_offs.choose(ShortageChoice("prompt", BUCKET_1.key, "CDC Tracking", Remedy.reuse, "ada", "so", when))
+    assert days(latencies(lab, after=LATER)[0]) == {"people": 0.25, "platform": 0.75}
+
+
+def test_the_next_bucket_ends_the_waiting_for_its_data(laboratory: MakeLaboratory) -> None:
+    policy = {"not_enough_data_of": {"caf_cdc": "extend"}}
+    lab = laboratory(caf=FakeCaf(payload_names(), hungry={"caf_cdc": 5}), campaign=policy)
+    work(lab, BUCKET_1)
+    lab.book(BUCKET_2)
+    first, _ = latencies(lab, after=LATER)
+    assert days(first) == {"platform": 1}
 
 
 def test_a_failure_that_was_mended_is_waited_for_until_then(laboratory: MakeLaboratory) -> None:

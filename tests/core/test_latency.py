@@ -105,9 +105,9 @@ def latency(*claimed: Claim, arrivals: tuple[float, ...] = (0, 20, 30), end: flo
     )
 
 
-def test_until_its_last_run_a_bucket_waits_for_data_whatever_is_computed_meanwhile() -> None:
+def test_until_its_last_run_a_bucket_waits_for_data_unless_something_of_it_is_computed() -> None:
     found = latency(Claim(WaitsFor.machine, span(10, 50)), Claim(WaitsFor.queue, span(45, 60)))
-    assert minutes(dict(found.shares)) == {"data": 30, "machine": 20, "queue": 10, "platform": 40}
+    assert minutes(dict(found.shares)) == {"data": 10, "machine": 40, "queue": 10, "platform": 40}
     assert minutes(dict(found.shares_since_closing)) == {"machine": 19, "queue": 10, "platform": 40}
     lengths = found.from_first_run, found.from_last_run, found.from_closing
     assert [length / timedelta(minutes=1) for length in lengths] == [100, 70, 69]
