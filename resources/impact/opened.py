@@ -29,9 +29,11 @@ def open_search(
     ``left_out`` is told a sentence about each that cannot.
     """
     lineages = []
-    for name in store.names():
+    unpublished = frozenset(tag.name for tag in conditions.list_tags() if tag.state in _UNPUBLISHED)
+    for name, state in store.states().items():
+        staging = frozenset[str]() if state is CampaignState.archived else unpublished
         try:
-            lineages.append(_lineage(home, store, conditions, store.campaign(name)))
+            lineages.append(_lineage(home, store, store.campaign(name), staging))
         except (ConfigurationError, CatalogueError) as error:
             left_out(f"campaign {name} is left out: {error}")
     samples = EmbeddedSamples(registry_address(home))
@@ -43,17 +45,15 @@ def tables(home: Home) -> Path:
     return home.path / "impact"
 
 
-def _lineage(home: Home, store: CampaignStore, conditions: ConditionsDB, campaign: Campaign) -> Lineage:
+def _lineage(home: Home, store: CampaignStore, campaign: Campaign, unpublished: frozenset[str]) -> Lineage:
     catalogue = store.catalogue(campaign.catalogue)
     buckets = store.buckets(campaign.name)
     manifests = (home.cdst(campaign.name, bucket) / _MANIFEST for bucket in buckets)
-    over = store.states().get(campaign.name) is CampaignState.archived
-    staging = set() if over else {campaign.staging_tag_of(bucket) for bucket in buckets}
-    there = {tag.name for tag in conditions.list_tags() if tag.state in _UNPUBLISHED}
+    staging = {campaign.staging_tag_of(bucket) for bucket in buckets} & unpublished
     return Lineage(
         campaign,
         steps_of(campaign, catalogue),
         {name: catalogue[name].produced_payloads for name in campaign.calibrations_of(catalogue)},
-        (campaign.target_tag, *sorted(staging & there)),
+        (campaign.target_tag, *sorted(staging)),
         cdst_cells(tables(home) / f"cdst_{campaign.name}.npz", manifests),
     )
