@@ -1,11 +1,19 @@
-"""Belle II's 27 prompt calibrations in one campaign, though they do nothing: all of it is worked in the right order."""
+"""Belle II's 27 prompt calibrations in one campaign, doing nothing: all is worked, and shown, in the right order."""
 
+import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
 import pytest
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 from real_catalogue import (
     CAMPAIGN,
     RELEASE,
@@ -16,6 +24,7 @@ from real_catalogue import (
     prepare_bucket,
     prepare_campaign,
 )
+from service_home import running_service
 
 from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, published_key
 from b2cal_assets.bucket_runs import quiet_instance
@@ -25,6 +34,15 @@ from resources.home import Home
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 NAMES = [settings["name"] for settings in SETTINGS.values()]
 PRODUCTION = f"{CAMPAIGN}/cdst"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "loading.py"
+ASSETS = "{assetNodes {assetKey {path}}}"
+WHOLE_CAMPAIGN = f'key:"{CAMPAIGN}/*"'
+PATIENCE = 60.0
+
+
+def group_of(script: str) -> str:
+    """How the calibration of a script is called in pictures."""
+    return f"{CAMPAIGN}_{script.removeprefix('caf_')}"
 
 
 @dataclass(frozen=True)
@@ -103,3 +121,54 @@ def test_the_order_of_the_work_respects_dependencies_and_stages(worked: WorkedBu
             assert ended[name] < production, name
         if "cdst" in settings["input_data_formats"]:
             assert production < begun[name], name
+
+
+def test_loading_is_measured_with_all_of_it_beside_a_bare_import(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    command = [sys.executable, str(BENCHMARK), "--repeats", "1", "--out", str(figures)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(figures.read_text())
+    assert [line["jobs"] for line in report["lines"]] == [0, 27 * len(Part) + len(("runs", "cdst", "published")) + 2]
+    (aim,) = report["aims"]
+    assert f"{aim['reached']:,.1f}" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def page(worked: WorkedBucket) -> Iterator[Page]:
+    """The lineage of the campaign in a browser, over ``b2cal up``."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with running_service(worked.home) as service, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium)
+        opened = browser.new_context(viewport={"width": 1800, "height": 1200}).new_page()
+        opened.set_default_timeout(PATIENCE * 1000)
+        service.wait_until("the assets", lambda: len(service.ask(ASSETS)["assetNodes"]) > len(NAMES), seconds=PATIENCE)
+        opened.goto(f"{service.address}/asset-groups~{quote(WHOLE_CAMPAIGN, safe='')}")
+        yield opened
+        browser.close()
+
+
+def box(page: Page, group: str) -> Locator:
+    """A group in the picture, not in the list beside it."""
+    return page.locator("foreignObject").get_by_text(group, exact=True).first
+
+
+def test_the_lineage_names_every_calibration_by_its_script(page: Page, tmp_path: Path) -> None:
+    for script in SETTINGS:
+        expect(page.get_by_text(group_of(script), exact=True).first).to_be_visible()
+    page.screenshot(path=tmp_path / "lineage.png")
+
+
+def test_the_picture_leads_from_runs_over_both_stages_to_what_is_published(page: Page) -> None:
+    way = ("runs", "cdc", "svd_time", "cdst", "top", "beamspot", "ecms", "published")
+    found = [box(page, f"{CAMPAIGN}_{step}").bounding_box() for step in way]
+    places = [place["x"] for place in found if place is not None]
+    assert len(places) == len(way)
+    assert all(before < after for before, after in pairwise(places))
+
+
+def test_a_calibration_opens_into_its_four_assets(page: Page, tmp_path: Path) -> None:
+    box(page, group_of("caf_beamspot")).click()
+    for part in Part:
+        expect(page.get_by_text(part.value, exact=True).first).to_be_visible()
+    page.screenshot(path=tmp_path / "opened.png")
