@@ -137,7 +137,8 @@ class FakeCaf(Caf):
         if len({run for _, run in request.input_data["hadron_calib"]}) < self.hungry.get(script, 0):
             errors, spent, short = {script: f"{script} has not enough data"}, {"collect": 1.0}, frozenset({script})
             return CafResult({script: "failed"}, {}, errors, collected, spent, {script: 0}, short_of_data=short)
-        directory = request.directory / "caf_outputdb_results" / script / str(request.requested_iov)
+        joined = "" if request.requested_iov in {BUCKET_1.iov, BUCKET_2.iov} else "_of_two_buckets"
+        directory = request.directory / "caf_outputdb_results" / f"{script}{joined}"
         database = LocalDatabase(directory)
         if not database.entries():
             database.add_all([self._payload(request, name) for name in self._payloads[script]])
