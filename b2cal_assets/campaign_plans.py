@@ -71,8 +71,9 @@ class CampaignPlan:
 
     @cached_property
     def cdst_stage(self) -> tuple[str, ...]:
-        """The calibrations that read cDST files."""
-        return tuple(name for name in self.calibrations if self.catalogue[name].stage == "cdst")
+        """The calibrations that read cDST files; those that read what others make of them need no production here."""
+        read = {name: self.catalogue[name].input_data_formats for name in self.calibrations}
+        return tuple(name for name, formats in read.items() if "cdst" in formats and "raw" not in formats)
 
     def settings(self, calibration: str) -> CalibrationSettings:
         """What the calibration's script says of itself."""

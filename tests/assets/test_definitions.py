@@ -110,6 +110,16 @@ def test_each_calibration_is_a_group_named_by_its_script_and_the_campaign(tmp_pa
         assert {spec.key for spec in specs if spec.group_name == plan.group(name)} == keys
 
 
+def test_what_reads_registered_mdst_files_waits_for_no_cdst_production(tmp_path: Path) -> None:
+    plan = prompt_plan(tmp_path)
+    graph = build_definitions(Home(tmp_path), plans=[plan]).resolve_asset_graph()
+    collected = calibration_key("all", "ecl_cluster_energy", Part.collector_output)
+    assert graph.get(collected).parent_keys == {bucket_runs_key("all")}
+    campaign = plan.campaign.model_copy(update={"calibrations": ("ecl_cluster_energy",)})
+    alone = replace(plan, campaign=campaign).checked()
+    assert dg.AssetKey(["all", "cdst"]) not in alone.asset_keys()
+
+
 def test_lineage_leads_from_runs_over_gates_to_what_is_published(laboratory: MakeLaboratory) -> None:
     lab = laboratory()
     graph = build_definitions(lab.home, workshop=lab.workshop()).resolve_asset_graph()
