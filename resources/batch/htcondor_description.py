@@ -12,6 +12,8 @@ from resources.batch.htcondor_states import MEMORY_SUBCODE
 _ROOT = Path(__file__).resolve().parents[2]
 """Where ``resources`` is imported from, which must be on the shared file system, as the Python is."""
 _PASSED_ON = ("HOME", "LANG", "LC_ALL", "PATH", "USER")
+_NUMERICS = ("MKL_", "NPY_", "OMP_", "OPENBLAS_")
+"""How variables begin that decide how numerics are done, and with them the last bits of a result."""
 _NEVER_MIND = 10**9
 _ELSEWHERE_SECONDS = 300
 """How long a job waits for a machine that it does not avoid; pools negotiate about once a minute."""
@@ -129,7 +131,8 @@ def _memory_reason() -> str:
 
 def _environment() -> str:
     """What ``run_job`` needs to be found, and what programs expect; the job's own is in its ``job.json``."""
-    values = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {"PYTHONPATH": str(_ROOT)}
+    passed_on = (name for name in os.environ if name in _PASSED_ON or name.startswith(_NUMERICS))
+    values = {name: os.environ[name] for name in passed_on} | {"PYTHONPATH": str(_ROOT)}
     return '"' + " ".join(f"{name}={_quoted(value)}" for name, value in values.items()) + '"'
 
 

@@ -18,6 +18,7 @@ from b2cal_core.errors import BackendError, ConfigurationError
 from b2cal_core.jobs import Cause, JobSpec, JobState, JobStatus
 from b2cal_core.ports import BatchBackend
 from resources.batch.htcondor import HTCondorBatch
+from resources.batch.htcondor_description import describe
 from resources.batch.htcondor_states import MEMORY_SUBCODE, state_after, state_of
 from resources.batch.job_directories import RECORD, write_end, write_record
 
@@ -401,3 +402,12 @@ def test_a_machine_that_does_not_answer_is_no_end() -> None:
     assert (silent.status, silent.reason) == (JobStatus.running, "no route")
     assert state_after({"EventTypeNumber": 23}, silent) == running
     assert state_after({"EventTypeNumber": 24}, silent).status is JobStatus.submitted
+
+
+def test_what_decides_how_numerics_are_done_goes_with_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("SECRET_TOKEN", "hidden")
+    spec = JobSpec("key", tmp_path / "job", "json")
+    lines, _ = describe([spec], python="python3", log=tmp_path / "log", lease_seconds=60, lines={})
+    assert "OPENBLAS_CORETYPE='Haswell'" in lines["environment"]
+    assert "hidden" not in lines["environment"]
