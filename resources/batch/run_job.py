@@ -7,6 +7,7 @@ ended well, which is not run again. HTCondor starts one whose end it was just to
 
 import importlib
 import os
+import re
 import resource
 import socket
 import sys
@@ -47,9 +48,14 @@ def main(args: list[str]) -> int:
 
 
 def _peak_memory() -> int:
-    """MB; of what it started the largest, which counts as if it had run at the same time."""
-    most = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return -(-most // 1024)
+    """MB of this process, or of the largest that it started.
+
+    The kernel's own count for this process (``ru_maxrss``) begins with what the one had that started it.
+    """
+    status = Path("/proc/self/status")
+    own = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.exists() else None
+    most = int(own[1]) if own else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return -(-max(most, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) // 1024)
 
 
 if __name__ == "__main__":
