@@ -1,5 +1,6 @@
 """Commands of ``b2cal cdb`` that let others in: the server for basf2 and Belle II's own client, and tokens for it."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,12 +42,11 @@ def serve(
         tell(f"basf2 finds it with BELLE2_CONDB_SERVERLIST={address}; b2cal cdb token lets a user change tags")
         if host not in _LOCAL:
             tell("others can reach it, and tokens travel as they are: put a proxy with TLS before it")
-        try:
+        with suppress(KeyboardInterrupt):  # Ctrl-C ends it with this, or without, depending on where it was
             serve_until_stopped(
                 home.conditions_dir, secret=secret, url=tables_of(home), base_url=base_url, listening=listening
             )
-        except KeyboardInterrupt:
-            tell("the server has ended; what was asked of it is done")
+        tell("the server has ended; what was asked of it is done")
 
 
 def token(
