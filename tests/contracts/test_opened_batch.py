@@ -45,10 +45,10 @@ def test_jobs_go_to_the_partition_of_the_deployment_with_its_options(
 def test_jobs_go_to_the_queue_of_the_deployment_with_its_lines(htcondor: HTCondorPool, tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="no queue elsewhere"):
         opened("htcondor", schedd="elsewhere").submit([job(tmp_path)])
-    lines = {"hold": True, "priority": 7, "accounting_group": "belle2.calib"}
+    lines = {"hold": True, "rank": 7, "accounting_group": "belle2.calib"}
     batch = opened("htcondor", lines=lines, python="/shared/bin/python3")
     ids = batch.submit([job(tmp_path)])
-    asked = htcondor.run("condor_q", "-af", "AcctGroup", "JobPrio", "JobStatus", "Cmd")
+    asked = htcondor.run("condor_q", "-af", "AcctGroup", "Rank", "JobStatus", "Cmd")
     assert asked.split() == ["belle2.calib", "7", "5", "/shared/bin/python3"]
     batch.cancel(ids)
 

@@ -66,16 +66,19 @@ def test_a_dependency_cycle_is_refused_and_the_former_catalogue_stays(place: Fai
     assert place.is_published()
 
 
-def test_a_calibration_without_enough_data_fails_alone(place: FailingHome) -> None:
+def test_a_calibration_without_enough_data_waits_alone_until_somebody_chooses(place: FailingHome) -> None:
     before = place.target()
     place.change_campaign(expert_config={"TOP common T0": {"min_entries": 10_000_000}})
     answer = place.work()
-    assert answer.code == 1
-    error = only_error(answer.err)
-    assert "TOP common T0" in error
-    assert "has not enough data" in error
+    assert answer.code == 0
+    assert "TOP common T0 has not enough data" in answer.out
+    command = f"bucket data prompt {OPEN} top_common_t0 merge|extend|reuse"
+    assert f"b2cal {command}" in answer.out
     assert place.payloads_exist("caf_svd_time")
     assert place.target() == before
+    place.ok(*command.replace("merge|extend|", "").split(), "--reason", "beam off")
+    assert place.work().code == 0
+    assert place.payloads_exist("TOP common T0")
 
 
 def test_corrupt_input_files_are_left_out_by_name_and_the_rest_goes_on(place: FailingHome) -> None:
