@@ -47,13 +47,8 @@ def prepare_home(
 class Service:
     """A running ``b2cal up``, asked over GraphQL."""
 
-    def __init__(self, port: int, log: Path, process: "subprocess.Popen[bytes]") -> None:
-        self.address, self._log, self._process = f"http://127.0.0.1:{port}", log, process
-
-    def kill(self) -> None:
-        """End it as a crash would; what it started ends with it."""
-        self._process.kill()
-        self._process.wait(60)
+    def __init__(self, port: int, log: Path) -> None:
+        self.address, self._log = f"http://127.0.0.1:{port}", log
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """The answer's data; an error in it fails the test."""
@@ -106,7 +101,7 @@ def running_service(home: Home) -> Iterator[Service]:
     log = home.path / "up.log"
     command = [sys.executable, "-m", "b2cal_cli", "--home", str(home.path), "up", "--port", str(port)]
     with log.open("wb") as stream, subprocess.Popen(command, stdout=stream, stderr=stream) as process:
-        service = Service(port, log, process)
+        service = Service(port, log)
         try:
             service.wait_until(
                 "the page", lambda: process.poll() is not None or _answers(service), seconds=START_SECONDS
