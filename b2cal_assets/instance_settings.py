@@ -25,13 +25,7 @@ SETTINGS: dict[str, Any] = {
         }
     },
     # The gates sensor starts again what a dead worker left, and finished steps are kept.
-    # One that died keeps its place in the queue until it is found dead.
-    "run_monitoring": {
-        "enabled": True,
-        "start_timeout_seconds": 180,
-        "max_resume_run_attempts": 0,
-        "poll_interval_seconds": 20,
-    },
+    "run_monitoring": {"enabled": True, "start_timeout_seconds": 180, "max_resume_run_attempts": 0},
     "telemetry": {"enabled": False},
     "nux": {"enabled": False},  # no advertisement over the first page
 }
