@@ -1,6 +1,5 @@
 """``b2cal bucket data``: what is done about a calibration that has not enough data in its bucket."""
 
-import getpass
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -8,8 +7,9 @@ import typer
 
 from b2cal_cli.bucket import BucketKey, CampaignName, bucket_of
 from b2cal_cli.campaign import Author, Reason, campaign_of, store_of
+from b2cal_cli.decision_terms import person
 from b2cal_cli.output import AsJson, print_json, say
-from b2cal_cli.session import WrongUsage, arguments, home_of
+from b2cal_cli.session import arguments, home_of
 from b2cal_cli.signoff import CalibrationName, calibration_of
 from b2cal_core.remedies import Remedy
 
@@ -32,15 +32,12 @@ def data(
 ) -> None:
     """Choose what is done about a calibration that has not enough data in a bucket; it is logged."""
     from b2cal_core.data_shortage import ShortageChoice
-    from b2cal_core.verdicts import RULE_AUTHOR
     from resources.deployment import registry_address
     from resources.signoff.embedded import EmbeddedSignOffLog
 
     chosen = campaign_of(ctx, campaign)
     key, name = bucket_of(ctx, campaign, bucket).key, calibration_of(ctx, campaign, calibration)
-    who, now = author or getpass.getuser(), datetime.now(UTC)
-    if who.startswith(RULE_AUTHOR):
-        raise WrongUsage(f"{who!r} is the name of a rule; a person decides here")
+    who, now = person(author), datetime.now(UTC)
     expert = store_of(ctx).catalogue(chosen.catalogue)[name].expert_username
     with arguments():
         chosen.deciders(expert).decides_for(who, now.date(), experts_only=chosen.gates.experts_only)

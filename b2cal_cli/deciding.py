@@ -1,15 +1,14 @@
 """Deciding over a result: the decision is checked, logged, and shown in Dagster. Importing this is slow."""
 
-import getpass
 from datetime import UTC, datetime
 
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.sign_offs import report_sign_off
-from b2cal_cli.decision_terms import Said
+from b2cal_cli.decision_terms import Said, person
 from b2cal_cli.ledgers import ledger_of
 from b2cal_cli.session import WrongUsage, arguments
 from b2cal_core.buckets import Bucket
-from b2cal_core.verdicts import RULE_AUTHOR, Decision, SignOff, Verdict
+from b2cal_core.verdicts import Decision, SignOff, Verdict
 from resources.deployment import registry_address
 from resources.home import Home
 from resources.signoff.embedded import EmbeddedSignOffLog
@@ -44,9 +43,7 @@ def _signed(ledger: BucketLedger, name: str, decision: Decision, said: Said) -> 
         raise WrongUsage(f"{name} has no payloads in {key} to decide over; {then}")
     if decision is Decision.waived:
         _refuse_idle_waiver(ledger, name, said.figure)
-    who, now = said.author or getpass.getuser(), datetime.now(UTC)
-    if who.startswith(RULE_AUTHOR):
-        raise WrongUsage(f"{who!r} is the name of a rule; a person decides here")
+    who, now = person(said.author), datetime.now(UTC)
     deciders = campaign.deciders(ledger.plan.settings(name).expert_username)
     return SignOff(
         *(campaign.name, key, name, decision, who, said.reason, payloads.content, now),

@@ -1,5 +1,6 @@
 """What a decision may come with on the command line: the end of a waiver, and what a rejection wants done otherwise."""
 
+import getpass
 import json
 import re
 from collections.abc import Sequence
@@ -27,6 +28,16 @@ class Said:
     until: datetime | None = None
     figure: str = ""
     redo: "Redo | None" = None
+
+
+def person(author: str | None) -> str:
+    """Who decides, by default who runs the command; ``WrongUsage`` when that is the name of a rule."""
+    from b2cal_core.verdicts import RULE_AUTHOR
+
+    who = author or getpass.getuser()
+    if who.startswith(RULE_AUTHOR):
+        raise WrongUsage(f"{who!r} is the name of a rule; a person decides here")
+    return who
 
 
 def end_of(text: str) -> datetime:
@@ -66,8 +77,8 @@ def redo_of(
     words = None if boundaries is None else [word for word in boundaries.split(",") if word.strip()]
     redo = Redo(
         expert_config=_config(config) if config is not None else {},
-        excluded_runs=tuple(_run(word, "--exclude-run") for word in excluded),
-        boundaries=None if words is None else tuple(_run(word, "--boundaries") for word in words),
+        excluded_runs=tuple(run_of(word.strip()) for word in excluded),
+        boundaries=None if words is None else tuple(run_of(word.strip(), "--boundaries") for word in words),
         anew=anew,
     )
     unknown = sorted(set(redo.config) - set(settings.expert_config))
@@ -90,8 +101,9 @@ def _config(text: str) -> dict[str, Any]:
     return value
 
 
-def _run(word: str, option: str) -> tuple[int, int]:
-    found = _RUN.fullmatch(word.strip())
+def run_of(word: str, option: str = "--exclude-run") -> tuple[int, int]:
+    """The run written as ``EXP:RUN`` for an option; ``WrongUsage`` when it is not."""
+    found = _RUN.fullmatch(word)
     if found is None:
         raise WrongUsage(f"{option} takes a run as EXP:RUN, for example 12:345; got {word!r}")
     return int(found[1]), int(found[2])

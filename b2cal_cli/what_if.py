@@ -10,6 +10,7 @@ import typer
 from b2cal_cli.bucket import BucketKey, CampaignName, bucket_of
 from b2cal_cli.campaign import campaign_of, store_of
 from b2cal_cli.cdb_answers import edges_text
+from b2cal_cli.decision_terms import run_of
 from b2cal_cli.output import AsJson, print_json, print_table, say
 from b2cal_cli.session import WrongUsage, arguments, home_of
 from b2cal_core.errors import CalibrationError
@@ -61,7 +62,7 @@ def what_if(
 
     chosen = bucket_of(ctx, campaign, bucket)
     config = _config(ctx, campaign, release, expert_config or ())
-    excluded = tuple(_run(word) for word in exclude_run or ())
+    excluded = tuple(run_of(word) for word in exclude_run or ())
     home = home_of(ctx)
     with arguments():
         from b2cal_core.what_if import WhatIf
@@ -104,13 +105,6 @@ def _value(text: str) -> Any:  # noqa: ANN401 (whatever JSON can hold)
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _run(word: str) -> tuple[int, int]:
-    exp, colon, run = word.partition(":")
-    if not (colon and exp.isdecimal() and run.isdecimal()):
-        raise WrongUsage(f"--exclude-run takes a run as EXP:RUN, for example 12:345; got {word!r}")
-    return int(exp), int(run)
 
 
 def compare(

@@ -31,14 +31,6 @@ class CampaignChange:
     when: datetime
 
 
-def state_after(changes: Iterable[CampaignChange]) -> CampaignState:
-    """The state of a campaign after all its changes, in order; a new one is active."""
-    last = CampaignState.active
-    for change in changes:
-        last = change.state
-    return last
-
-
 def check_apart(campaign: Campaign, others: Iterable[Campaign]) -> None:
     """Refuse a campaign whose tags another one writes too: each has its own.
 

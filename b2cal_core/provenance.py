@@ -1,19 +1,19 @@
 """Where a payload comes from: enough to make it again and to judge it. Published payloads have it all."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict
 
-from b2cal_core.errors import ConfigurationError, DataError, in_short, reasons_of
+from b2cal_core.errors import DataError, in_short
+from b2cal_core.one_line import OneLine
 
 PayloadKey = tuple[str, str]
 """Name and MD5 of a payload: what identifies it across databases."""
 
 
-class Provenance(BaseModel):
+class Provenance(OneLine):
     """The record of one payload. ``None`` is "not known"; an empty value is "known to be nothing".
 
     Attributes:
@@ -27,6 +27,7 @@ class Provenance(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    what = "provenance record"
 
     code: str | None = None
     inputs: tuple[str, ...] | None = None
@@ -47,18 +48,6 @@ class Provenance(BaseModel):
     def hash(self) -> str:
         """A hash of the record; 64 lower-case hex digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
-
-    def to_json(self) -> str:
-        """The record in one line, the same for equal records."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read a record; ``ConfigurationError`` naming the fields that are wrong."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            raise ConfigurationError(f"this is no provenance record: {reasons_of(error)}") from error
 
 
 def require_complete(wanted: Iterable[PayloadKey], known: Mapping[PayloadKey, Provenance]) -> None:

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
-from b2cal_core.errors import ConfigurationError, reasons_of
+from b2cal_core.one_line import OneLine
 from b2cal_core.ranges import ExpRun
 
 BOUNDARIES_KEY = "payload_boundaries"
@@ -14,7 +14,7 @@ BOUNDARIES_KEY = "payload_boundaries"
 _Pair = tuple[int, int]
 
 
-class Redo(BaseModel):
+class Redo(OneLine):
     """What is done otherwise; without anything the same is made once more.
 
     Attributes:
@@ -25,6 +25,7 @@ class Redo(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    what = "instruction for a redo"
 
     expert_config: dict[str, Any] = Field(default_factory=dict)
     excluded_runs: tuple[_Pair, ...] = ()
@@ -68,15 +69,3 @@ class Redo(BaseModel):
         if self.excluded_runs:
             parts.append(f"without {', '.join(str(ExpRun(*pair)) for pair in self.excluded_runs)}")
         return "; ".join([*parts, *(["nothing of what was asked for before"] if self.anew else [])])
-
-    def to_json(self) -> str:
-        """In one line, the same for equal ones."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read what ``to_json`` wrote; ``ConfigurationError`` naming the fields that are wrong."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            raise ConfigurationError(f"this is no instruction for a redo: {reasons_of(error)}") from error

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from asset_fakes import BASE, BUCKET_1, BUCKET_2, TARGET, Laboratory
+from lab_commands import CommandLine
 
 from b2cal_assets.bucket_runs import BucketRunner
-from b2cal_cli.main import main
 from b2cal_core.ranges import IoV
 from resources.impact.opened import open_search, tables
 
@@ -63,21 +63,6 @@ def test_a_campaign_that_cannot_be_read_is_left_out_and_said_so(worked: Laborato
     assert len(search.ask("CDCTimeZeros", IoV(0, 0, -1, -1)).payloads) == 5
     assert len(told) == 1
     assert told[0].startswith("campaign spoiled is left out: ")
-
-
-class CommandLine:
-    """The command line on the laboratory's home, in this process."""
-
-    def __init__(self, lab: Laboratory, capsys: pytest.CaptureFixture[str]) -> None:
-        self._home, self._capsys = lab.home.path, capsys
-
-    def __call__(self, *args: str, code: int = 0) -> str:
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([*args, "--home", str(self._home)])
-        captured = self._capsys.readouterr()
-        assert (ended.value.code or 0) == code, captured.err
-        return captured.err if code else captured.out
 
 
 def test_the_command_lists_payloads_files_and_samples(worked: Laboratory, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from asset_fakes import BUCKET_1, TARGET, FakeCaf, FakeValidation, Laboratory, payload_names
+from lab_commands import CommandLine
 
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.bucket_runs import BucketRunner, quiet_instance
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.instance_settings import prepare_dagster_home
-from b2cal_cli.main import main
 from b2cal_cli.session import WrongUsage
 from b2cal_cli.what_if_branching import make_branch, read_branch
 from b2cal_cli.what_if_comparing import Comparison, compare_branch
@@ -107,27 +107,16 @@ def test_a_bucket_without_results_and_a_name_that_is_taken_are_refused(lab: Labo
         make_branch(lab.home, WhatIf.checked(campaign="prompt", bucket=BUCKET_1.key, name="other"), author="mia")
 
 
-class CommandLine:
-    """The command line on the laboratory's home, in this process."""
-
-    def __init__(self, lab: Laboratory, capsys: pytest.CaptureFixture[str]) -> None:
-        self._home, self._capsys = lab.home.path, capsys
-
-    def __call__(self, *args: str, code: int = 0) -> str:
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([*args, "--home", str(self._home)])
-        captured = self._capsys.readouterr()
-        assert (ended.value.code or 0) == code, captured.err
-        return captured.err if code else captured.out
+class Branches(CommandLine):
+    """With the commands of one branch."""
 
     def bucket(self, verb: str, *options: str, code: int = 0) -> str:
         return self("bucket", verb, "prompt", BUCKET_1.key, "--name", "loose", *options, code=code)
 
 
 @pytest.fixture
-def b2cal(lab: Laboratory, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    return CommandLine(lab, capsys)
+def b2cal(lab: Laboratory, capsys: pytest.CaptureFixture[str]) -> Branches:
+    return Branches(lab, capsys)
 
 
 def redo_of(lab: Laboratory, calibration: str) -> Redo:
@@ -135,7 +124,7 @@ def redo_of(lab: Laboratory, calibration: str) -> Redo:
     return ledger.redo(calibration) if ledger.awaits_redo(calibration) else Redo()
 
 
-def test_a_comparison_is_a_table_and_a_page_with_the_plots_of_both_sides(lab: Laboratory, b2cal: CommandLine) -> None:
+def test_a_comparison_is_a_table_and_a_page_with_the_plots_of_both_sides(lab: Laboratory, b2cal: Branches) -> None:
     work(lab, what_if(expert_config={"SVD time": {"minimum": 50}}), {"SVDTimes": 1.3})
     shown = b2cal.bucket("compare")
     assert "SVDTimes" in shown
@@ -148,7 +137,7 @@ def test_a_comparison_is_a_table_and_a_page_with_the_plots_of_both_sides(lab: La
 
 
 def test_keeping_a_branch_writes_its_settings_and_has_the_bucket_redone_with_them(
-    lab: Laboratory, b2cal: CommandLine
+    lab: Laboratory, b2cal: Branches
 ) -> None:
     work(lab, what_if(expert_config={"SVD time": {"minimum": 50}}, release="test"), {"SVDTimes": 1.3})
     said = b2cal.bucket("keep", "--reason", "more precise", "--author", "mia")
@@ -165,7 +154,7 @@ def test_keeping_a_branch_writes_its_settings_and_has_the_bucket_redone_with_the
 
 
 def test_a_published_bucket_keeps_its_constants_and_the_settings_count_for_later_ones(
-    lab: Laboratory, b2cal: CommandLine
+    lab: Laboratory, b2cal: Branches
 ) -> None:
     work(lab, what_if(expert_config={"SVD time": {"minimum": 50}}), {"SVDTimes": 1.3})
     assert BucketRunner(lab.plan, lab.workshop(), instance=lab.instance).work(BUCKET_1).ok
@@ -178,14 +167,14 @@ def test_a_published_bucket_keeps_its_constants_and_the_settings_count_for_later
     assert tag.state is TagState.VALIDATED
 
 
-def test_excluded_runs_are_kept_as_what_the_redo_leaves_out(lab: Laboratory, b2cal: CommandLine) -> None:
+def test_excluded_runs_are_kept_as_what_the_redo_leaves_out(lab: Laboratory, b2cal: Branches) -> None:
     work(lab, what_if(excluded_runs=((12, 2),), only=("CDC Tracking",)), {})
     b2cal.bucket("keep", "--reason", "bad run")
     assert redo_of(lab, "CDC Tracking") == Redo(excluded_runs=((12, 2),))
     assert lab.store.campaign("prompt").expert_config == {}
 
 
-def test_dropping_a_branch_archives_it_and_changes_nothing_else(lab: Laboratory, b2cal: CommandLine) -> None:
+def test_dropping_a_branch_archives_it_and_changes_nothing_else(lab: Laboratory, b2cal: Branches) -> None:
     work(lab, what_if(expert_config={"SVD time": {"minimum": 50}}), {"SVDTimes": 1.3})
     before = lab.store.campaign_text("prompt")
     said = json.loads(b2cal.bucket("drop", "--reason", "worse", "--json"))
@@ -195,7 +184,7 @@ def test_dropping_a_branch_archives_it_and_changes_nothing_else(lab: Laboratory,
     assert [change.reason for change in lab.store.changes(BRANCH)][-1] == "dropped: worse"
 
 
-def test_what_cannot_be_read_or_is_not_there_is_wrong_usage(b2cal: CommandLine) -> None:
+def test_what_cannot_be_read_or_is_not_there_is_wrong_usage(b2cal: Branches) -> None:
     problems = {
         ("--expert-config", "SVD time=5"): "--expert-config takes CALIBRATION:KEY=VALUE",
         ("--expert-config", "SVD time:nonsense=5"): "has no key nonsense",

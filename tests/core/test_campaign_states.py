@@ -1,23 +1,12 @@
-from datetime import UTC, datetime
-
 import pytest
 
-from b2cal_core.campaign_states import CampaignChange, CampaignState, check_apart, state_after
+from b2cal_core.campaign_states import check_apart
 from b2cal_core.campaigns import Campaign
 from b2cal_core.errors import ConfigurationError
 
 
 def campaign(name: str, **more: str) -> Campaign:
     return Campaign(**{"name": name, "catalogue": "r1", "base_tags": ("main",), "target_tag": f"data_{name}", **more})
-
-
-def test_a_campaign_is_active_until_somebody_says_otherwise() -> None:
-    when = datetime(2026, 1, 1, tzinfo=UTC)
-    changes = [
-        CampaignChange("prompt", state, "ada", "why", when) for state in (CampaignState.paused, CampaignState.archived)
-    ]
-    assert state_after([]) is CampaignState.active
-    assert state_after(changes) is CampaignState.archived
 
 
 @pytest.mark.parametrize(
