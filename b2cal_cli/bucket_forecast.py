@@ -12,6 +12,7 @@ from b2cal_cli.session import home_of
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from b2cal_core.campaigns import Campaign
     from b2cal_core.forecasts import Forecast
 
 
@@ -31,10 +32,21 @@ def forecast(ctx: typer.Context, campaign: CampaignName, as_json: AsJson = False
         told = {"campaign": campaign, "runs": len(records), "closes_at": _time(closes)}
         print_json({**told, "calibrations": [_fields(one) for one in found]})
         return
-    say(f"{len(records)} runs wait in the bucket that is filling; it closes {_when(closes, 'by hand')}")
+    say(f"{len(records)} runs wait in the bucket that is filling; it closes {_when(closes, _rule(chosen))}")
     columns = ("calibration", "events", "wanted", "per hour", "at closing", "enough at", "will do")
     rows = [_row(one) for one in found]
     print_table(columns, rows, empty="nothing to tell: no run waits, or the campaign file has no wanted_events")
+
+
+def _rule(campaign: "Campaign") -> str:
+    """What closes a bucket of which nothing tells when."""
+    if campaign.buckets.by_hand_only:
+        return "by hand"
+    if not campaign.buckets.whole_experiments:
+        return "at a time that nothing tells yet"
+    last = campaign.last_run
+    end = f", or exp {last[0]} run {last[1]} or a later one," if last else ""
+    return f"when a run of a later experiment{end} is registered"
 
 
 def _row(one: "Forecast") -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import getpass
 from collections.abc import Iterable
 
+from b2cal_core.awaited_runs import all_runs_there
 from b2cal_core.buckets import Bucket, Formation, close_late_by_hand, form_buckets
 from b2cal_core.buckets import close_by_hand as close_waiting
 from b2cal_core.campaigns import Campaign
@@ -16,8 +17,9 @@ from resources.runs.embedded import EmbeddedRunRegistry
 
 def waiting_runs(home: Home, campaign: Campaign, existing: Iterable[Bucket]) -> Formation:
     """What the registered runs add to the existing buckets: more buckets, runs that wait, and runs that came late."""
-    records = EmbeddedRunRegistry(registry_address(home)).runs()
-    return form_buckets((r for r in records if campaign.takes(r.run)), campaign.buckets, existing)
+    registry = EmbeddedRunRegistry(registry_address(home))
+    records = (record for record in registry.runs() if campaign.takes(record.run))
+    return form_buckets(records, campaign.buckets, existing, all_there=all_runs_there(campaign, registry))
 
 
 def close_by_hand(

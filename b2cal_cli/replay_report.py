@@ -14,6 +14,7 @@ from b2cal_assets.latency_report import to_json
 from b2cal_assets.workshop import Workshop
 from b2cal_cli.latency import print_latencies
 from b2cal_cli.output import print_json, print_table, say
+from b2cal_core.awaited_runs import all_runs_there
 from b2cal_core.buckets import Bucket, form_buckets
 from b2cal_core.cells import Cell, CellState
 from b2cal_core.errors import CalibrationError
@@ -71,7 +72,8 @@ def _report(plan: CampaignPlan, workshop: Workshop, instance: dg.DagsterInstance
     buckets = workshop.campaigns.buckets(plan.name)
     published = {one.bucket for one in latencies if one.is_published}
     records = (record for record in workshop.runs.runs(plan.campaign.iov))
-    formation = form_buckets(records, plan.campaign.buckets, buckets)
+    over = all_runs_there(plan.campaign, workshop.runs)
+    formation = form_buckets(records, plan.campaign.buckets, buckets, all_there=over)
     return CampaignReport(
         plan.name,
         latencies,

@@ -85,7 +85,7 @@ class BookedBucket:
 
 
 class BucketPolicy(BaseModel):
-    """When a bucket is full: one of ``runs``, ``events`` and ``hours`` says so, or none: closed by hand only.
+    """When a bucket is full: one rule (``runs``, ``events``, ``hours``, ``whole_experiments``), or by hand only.
 
     A run that fills the bucket belongs to it. Runs that do not pass ``counted``, and those of which no file is there
     yet, are carried along but do not count.
@@ -97,6 +97,7 @@ class BucketPolicy(BaseModel):
     events: int | None = Field(default=None, ge=1, description="events of `events_of` in counted runs")
     events_of: str = Field(default="hadron_calib", description="data tag whose raw events are counted")
     hours: float | None = Field(default=None, gt=0, description="start of the first counted run to end of the last")
+    whole_experiments: bool = Field(default=False, description="one bucket for each experiment, when it is over")
     cross_experiments: bool = False
     counted: tuple[str, ...] = Field(default=("physics",), description="filters that a counted run passes")
     late: LateRuns = Field(default=LateRuns.reopen, description="runs registered when their place was closed already")
@@ -104,9 +105,12 @@ class BucketPolicy(BaseModel):
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
         given = [name for name in ("runs", "events", "hours") if getattr(self, name) is not None]
+        given += ["whole_experiments"] if self.whole_experiments else []
         if len(given) > 1:
             msg = f"a bucket policy has one rule, got {' and '.join(given)}"
             raise ValueError(msg)
+        if self.whole_experiments and self.cross_experiments:
+            raise ValueError("a bucket is one whole experiment or crosses experiments; set one of the two")
         return self
 
     @field_validator("counted")
@@ -127,7 +131,7 @@ class BucketPolicy(BaseModel):
     @property
     def by_hand_only(self) -> bool:
         """Whether no rule closes a bucket."""
-        return self.runs is None and self.events is None and self.hours is None
+        return not self.whole_experiments and self.runs is None and self.events is None and self.hours is None
 
     def checked(self, bucket: Bucket) -> Bucket:
         """A bucket that a person closes; ``ConfigurationError`` when it crosses experiments though it must not."""
@@ -186,13 +190,16 @@ class Formation:
     late: tuple[RunRecord, ...] = ()
 
 
-def form_buckets(records: Iterable[RunRecord], policy: BucketPolicy, existing: Iterable[Bucket] = ()) -> Formation:
+def form_buckets(
+    records: Iterable[RunRecord], policy: BucketPolicy, existing: Iterable[Bucket] = (), *, all_there: bool = False
+) -> Formation:
     """Gather runs into buckets.
 
     Args:
         records: all runs known, in any order.
         policy: when a bucket is full; unless it crosses experiments, a run of a later one closes the bucket before it.
         existing: buckets formed or closed by hand earlier; they stay as they are and their runs are passed over.
+        all_there: no more runs are awaited, so that the last of whole experiments is over too.
     """
     late, ahead = _split(sorted(records, key=lambda r: r.run.edge), sorted(existing))
     closed: list[Bucket] = []
@@ -208,6 +215,9 @@ def form_buckets(records: Iterable[RunRecord], policy: BucketPolicy, existing: I
         if filling.is_full:
             closed.append(filling.bucket)
             filling = _Filling(policy)
+    if all_there and policy.whole_experiments and filling.counted:
+        closed.append(filling.bucket)
+        filling = _Filling(policy)
     return Formation(tuple(closed), tuple(filling.records), tuple(late))
 
 
@@ -216,12 +226,14 @@ def form_late_buckets(
 ) -> tuple[Bucket, ...]:
     """The buckets that late runs fill, each in the gap between two existing ones; none under ``ignore``.
 
+    Nor is there any of whole experiments: nothing tells whether more of them come late, so a person closes those.
+
     Args:
         late: runs that no bucket has, before the end of the last one.
         policy: when a bucket is full.
         existing: all buckets there are.
     """
-    if policy.late is LateRuns.ignore or policy.by_hand_only:
+    if policy.late is LateRuns.ignore or policy.by_hand_only or policy.whole_experiments:
         return ()
     return tuple(b for runs in _by_gap(late, existing) for b in form_buckets(runs, policy).closed)
 

@@ -45,14 +45,16 @@ class Forecast:
 
 
 def closing_time(records: Sequence[RunRecord], policy: BucketPolicy) -> datetime | None:
-    """When a bucket that waits for more runs closes; ``None`` when it is closed by hand, or nothing that counts comes.
+    """When a bucket that waits for more runs closes; ``None`` when nothing tells.
+
+    That is so when it is closed by hand or when its experiment is over, and when nothing that counts comes.
 
     Args:
         records: the runs that wait in it, in order; it is not full.
         policy: when it is.
     """
     counted = [record for record in records if is_selected(record.labels(), policy.counted)]
-    if not counted or policy.by_hand_only:
+    if not counted or policy.by_hand_only or policy.whole_experiments:
         return None
     if policy.hours is not None:
         return counted[0].started + policy.hours * _HOUR

@@ -63,3 +63,18 @@ def test_it_says_what_there_will_be_and_when_it_is_enough(b2cal: CommandLine, ho
     ]
     shown = b2cal.ok("bucket", "forecast", campaign).out
     assert "5 runs wait in the bucket that is filling; it closes 2026-03-01 10:00 UTC" in shown
+
+
+def test_of_a_whole_experiment_it_says_what_ends_the_wait(b2cal: CommandLine, home: Home, campaign: str) -> None:
+    text = CAMPAIGN.replace("{runs: 10}", "{whole_experiments: true}").replace("prompt", "again")
+    (home.path / "again.yaml").write_text(text + "last_run: [1, 7]\n")
+    b2cal.ok("campaign", "create", home.path / "again.yaml")
+    EmbeddedRunRegistry(home.registry_url).add(record(number) for number in range(5))
+    shown = b2cal.ok("bucket", "forecast", "again").out
+    assert "5 runs wait" in shown
+    told = "closes when a run of a later experiment, or exp 1 run 7 or a later one, is registered"
+    assert told in " ".join(shown.split())
+    assert b2cal.ok("bucket", "forecast", "again", "--json").json["closes_at"] is None
+    EmbeddedRunRegistry(home.registry_url).add([record(9)])
+    assert "1 more are full" in b2cal.ok("bucket", "list", "again").out
+    assert "0 runs wait" in b2cal.ok("bucket", "forecast", "again").out

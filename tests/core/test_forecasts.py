@@ -36,8 +36,9 @@ def test_a_bucket_closes_when_its_rule_says_at_the_rate_at_which_runs_came() -> 
     assert closing_time(records, BucketPolicy(hours=10, counted=PHYSICS)) == BEGIN + 10 * HOUR
 
 
-def test_nothing_tells_when_a_bucket_closes_by_hand_or_without_runs_that_count() -> None:
+def test_nothing_tells_when_a_bucket_closes_by_hand_or_with_its_experiment_or_without_runs_that_count() -> None:
     assert closing_time([record(0)], BucketPolicy()) is None
+    assert closing_time([record(0)], BucketPolicy(whole_experiments=True)) is None
     assert closing_time([record(0, kind="cosmic")], BucketPolicy(runs=5, counted=PHYSICS)) is None
     assert closing_time([record(0, events=0)], BucketPolicy(events=5, counted=PHYSICS)) is None
     assert closing_time([record(0, events=1)], BucketPolicy(events=10**9, counted=PHYSICS)) is None

@@ -3,12 +3,14 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from b2cal_core.awaited_runs import all_runs_there
 from b2cal_core.buckets import (
     Bucket,
     BucketPolicy,
@@ -22,10 +24,12 @@ from b2cal_core.buckets import (
     frozen_at,
     gap_of,
 )
+from b2cal_core.campaigns import Campaign
 from b2cal_core.errors import ConfigurationError, DataError
 from b2cal_core.filters import category_of, is_selected
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.runs import DataFile, RunRecord, select_files, selection_digest
+from resources.runs.embedded import EmbeddedRunRegistry
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -238,7 +242,9 @@ def test_late_runs_fill_a_bucket_in_their_gap_or_wait_there() -> None:
     assert form_late_buckets(late, BucketPolicy(runs=1, late="next_bucket"), ROUND_A_GAP)[0].last == ExpRun(3, 5)
 
 
-@pytest.mark.parametrize("policy", [BucketPolicy(runs=1, late="ignore"), BucketPolicy()])
+@pytest.mark.parametrize(
+    "policy", [BucketPolicy(runs=1, late="ignore"), BucketPolicy(), BucketPolicy(whole_experiments=True)]
+)
 def test_late_runs_make_no_bucket_where_they_are_ignored_or_people_close_buckets(policy: BucketPolicy) -> None:
     late = [record(3, 5), record(3, 11)]
     assert form_late_buckets(late, policy, ROUND_A_GAP) == ()
@@ -324,9 +330,56 @@ def test_every_filter_is_checked_even_behind_a_veto_that_decides() -> None:
         is_selected({"physics"}, ["NOT physics", "phys"])
 
 
-def test_a_policy_has_one_rule() -> None:
-    with pytest.raises(ValidationError, match="runs and hours"):
-        BucketPolicy(runs=3, hours=2)
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"runs": 3, "hours": 2}, "one rule, got runs and hours"),
+        ({"events": 3, "whole_experiments": True}, "one rule, got events and whole_experiments"),
+        ({"whole_experiments": True, "cross_experiments": True}, "set one of the two"),
+    ],
+)
+def test_a_policy_has_one_rule(fields: dict, says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        BucketPolicy(**fields)
+
+
+def test_an_experiment_is_one_bucket_when_a_later_one_has_begun() -> None:
+    records = [record(3, 8), record(3, 9, run_type="cosmic"), record(4, 1), record(5, 1, run_type="cosmic")]
+    formation = form_buckets(records[:3], BucketPolicy(whole_experiments=True))
+    assert formation.closed == (Bucket(ExpRun(3, 8), ExpRun(3, 9)),)
+    assert [r.run for r in formation.waiting] == [ExpRun(4, 1)]
+    over = form_buckets(records, BucketPolicy(whole_experiments=True), formation.closed, all_there=True)
+    assert over.closed == (Bucket(ExpRun(4, 1), ExpRun(4, 1)),)
+    assert [r.run for r in over.waiting] == [ExpRun(5, 1)]  # none of its runs counts
+
+
+def test_the_last_experiment_is_a_bucket_when_no_more_runs_are_awaited() -> None:
+    records = [record(3, 8), record(4, 1), record(4, 2)]
+    formation = form_buckets(records, BucketPolicy(whole_experiments=True), all_there=True)
+    assert formation.closed == (Bucket(ExpRun(3, 8), ExpRun(3, 8)), Bucket(ExpRun(4, 1), ExpRun(4, 2)))
+    assert formation.waiting == ()
+    assert len(form_buckets(records, BucketPolicy(runs=2), all_there=True).closed) == 2
+    assert form_buckets(records, BucketPolicy(), all_there=True).closed == ()
+
+
+@pytest.mark.parametrize(
+    ("last_run", "registered", "all_there"),
+    [
+        (None, [(3, 1), (9, 1)], False),
+        ((3, 9), [], False),
+        ((3, 9), [(3, 1), (3, 8)], False),
+        ((3, 9), [(3, 1), (3, 9)], True),
+        ((3, 9), [(3, 10)], True),
+        ((3, 9), [(4, 0)], True),
+    ],
+)
+def test_a_campaign_awaits_no_run_when_its_last_one_or_a_later_one_is_registered(
+    tmp_path: Path, last_run: tuple[int, int] | None, registered: list[tuple[int, int]], *, all_there: bool
+) -> None:
+    campaign = Campaign(name="again", catalogue="r", base_tags=("main",), target_tag="again", last_run=last_run)
+    registry = EmbeddedRunRegistry(f"sqlite:///{tmp_path / 'runs.db'}")
+    registry.add(record(exp, run) for exp, run in registered)
+    assert all_runs_there(campaign, registry) is all_there
 
 
 MANY = st.lists(
@@ -343,6 +396,7 @@ POLICIES = st.one_of(
     st.builds(BucketPolicy, runs=st.integers(1, 6)),
     st.builds(BucketPolicy, events=st.integers(50, 600)),
     st.builds(BucketPolicy, hours=st.floats(1, 20)),
+    st.just(BucketPolicy(whole_experiments=True)),
 )
 
 
@@ -388,3 +442,14 @@ def test_forming_as_runs_arrive_is_forming_at_once(records, policy) -> None:
     for count in range(len(ordered) + 1):
         booked += form_buckets(ordered[:count], policy, booked).closed
     assert tuple(booked) == form_buckets(ordered, policy).closed
+
+
+@given(MANY)
+def test_whole_experiments_are_one_bucket_each_from_their_first_run_to_their_last(records) -> None:
+    formation = form_buckets(records, BucketPolicy(whole_experiments=True), all_there=True)
+    runs = {exp: sorted(r.run for r in records if r.run.exp == exp) for exp in (3, 4, 5)}
+    counted = {r.run.exp for r in records if r.run_type == "physics"}
+    assert formation.closed == tuple(Bucket(runs[exp][0], runs[exp][-1]) for exp in sorted(counted))
+    assert sorted(r.run for r in (*formation.late, *formation.waiting)) == [
+        run for exp in (3, 4, 5) if exp not in counted for run in runs[exp]
+    ]
