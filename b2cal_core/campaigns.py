@@ -24,6 +24,8 @@ from b2cal_core.settings import Catalogue
 from b2cal_core.verdicts import SignOffRule, Threshold
 
 _Part = TypeVar("_Part")
+ON_THE_SIDE = -10
+"""The priority of a campaign that is not prompt, unless it says another: below what prompt collects ahead, too."""
 
 
 class CampaignKind(StrEnum):
@@ -121,9 +123,19 @@ class Campaign(BaseModel):
     )
     gates: Gates = Gates()
     site: Site = Site()
-    priority: int = Field(default=0, ge=-1000, le=1000, description="the work of the highest goes first")
+    priority: int = Field(
+        default=0, ge=-1000, le=1000, description="the work of the highest goes first; left out: 0, on the side -10"
+    )
     owner: str = ""
     managers: tuple[str, ...] = Field(default=(), description="who decides over any calibration, beside the owner")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prompt_goes_first(cls, data: Any) -> Any:  # noqa: ANN401 (whatever somebody takes for a campaign)
+        if not isinstance(data, Mapping) or "priority" in data:
+            return data
+        is_on_the_side = data.get("kind") in (CampaignKind.recalibration, CampaignKind.run_dependent_mc)
+        return {**data, "priority": ON_THE_SIDE if is_on_the_side else 0}
 
     @field_validator("base_tags")
     @classmethod

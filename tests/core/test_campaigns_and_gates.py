@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from b2cal_core.buckets import Bucket
-from b2cal_core.campaigns import Campaign, Gate
+from b2cal_core.campaigns import Campaign, CampaignKind, Gate
 from b2cal_core.errors import BackendError, ConfigurationError
 from b2cal_core.gates import CalibrationStanding, check_gate, check_order
 from b2cal_core.jobs import JobStatus
@@ -58,6 +59,30 @@ def test_a_minimal_campaign_has_sound_defaults() -> None:
 def test_a_campaign_that_cannot_work_names_the_key(change: dict, says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         Campaign.from_mapping(MINIMAL | change, "prompt.yaml")
+
+
+@pytest.mark.parametrize(
+    ("fields", "priority"),
+    [
+        ({}, 0),
+        ({"kind": "prompt"}, 0),
+        ({"kind": "recalibration"}, -10),
+        ({"kind": CampaignKind.run_dependent_mc}, -10),
+        ({"kind": "recalibration", "priority": 3}, 3),
+        ({"priority": -1}, -1),
+    ],
+)
+def test_a_campaign_that_says_nothing_of_its_priority_comes_after_prompt(fields: dict, priority: int) -> None:
+    campaign = Campaign.from_mapping(MINIMAL | fields)
+    assert campaign.priority == priority
+    assert Campaign.from_mapping(campaign.model_dump(mode="json")) == campaign
+
+
+def test_what_is_no_mapping_or_has_no_kind_that_there_is_is_no_campaign() -> None:
+    with pytest.raises(ValidationError, match="valid dictionary"):
+        Campaign.model_validate([1])
+    with pytest.raises(ConfigurationError, match="kind: Input should be 'prompt'"):
+        Campaign.from_mapping(MINIMAL | {"kind": ["prompt"]})
 
 
 def test_calibrations_are_asked_for_by_any_name_and_ordered() -> None:
