@@ -58,7 +58,7 @@ def waiting_runs(plan: CampaignPlan, campaigns: CampaignStore, registry: RunRegi
 def _collecting(plan: CampaignPlan, calibration: str) -> dg.OpDefinition:
     name = f"collect_{plan.name}_{asset_name(calibration)}"
 
-    @dg.op(name=name, description=f"Collects for {calibration}.")
+    @dg.op(name=name, description=f"Collects for {calibration}.", pool=plan.campaign.pool)
     def collect(context: dg.OpExecutionContext, workshop: dg.ResourceParam[Workshop]) -> None:
         records = waiting_runs(plan, workshop.campaigns, workshop.runs)
         if not records:

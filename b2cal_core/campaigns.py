@@ -3,6 +3,7 @@
 The file holds what a manager decides; everything else (settings of scripts, buckets, results) is found elsewhere.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -15,6 +16,7 @@ from b2cal_core.buckets import Bucket, BucketPolicy
 from b2cal_core.deputies import Deciders, Deputy
 from b2cal_core.errors import CatalogueError, ConfigurationError, reasons_of
 from b2cal_core.failure_policies import FailurePolicy
+from b2cal_core.local_calibrations import LocalSource, refuse_made, refuse_unclear
 from b2cal_core.payloads import check_tag_name
 from b2cal_core.publishing import UpdateMode
 from b2cal_core.ranges import ExpRun, IoV
@@ -121,10 +123,16 @@ class Campaign(BaseModel):
     not_enough_data_of: dict[str, Remedy] = Field(
         default_factory=dict, description="per calibration name: what is done otherwise there"
     )
+    local_calibrations: dict[str, tuple[LocalSource, ...]] = Field(
+        default_factory=dict, description="per subsystem, the tags with payloads made outside that are taken for a bucket"
+    )
     gates: Gates = Gates()
     site: Site = Site()
     priority: int = Field(
         default=0, ge=-1000, le=1000, description="the work of the highest goes first; left out: 0, on the side -10"
+    )
+    pool: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9_.\-]{1,100}$", description="Dagster pool in which its work takes places"
     )
     owner: str = ""
     managers: tuple[str, ...] = Field(default=(), description="who decides over any calibration, beside the owner")
@@ -171,6 +179,24 @@ class Campaign(BaseModel):
                 Threshold.from_json(bounds)
         return value
 
+    @field_validator("local_calibrations", mode="before")
+    @classmethod
+    def _one_source_needs_no_list(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        return {name: [found] if isinstance(found, Mapping) else found for name, found in value.items()}
+
+    @model_validator(mode="after")
+    def _local_calibrations_come_from_outside(self) -> Self:
+        refuse_unclear(self.local_calibrations)
+        tags = (source.tag for sources in self.local_calibrations.values() for source in sources)
+        written = sorted(filter(self.writes, tags))
+        if written:
+            raise ValueError(f"local_calibrations: {written[0]} is a tag that this campaign writes; name the subsystem's")
+        if self.local_calibrations and self.update_mode is UpdateMode.strict:
+            raise ValueError("update_mode strict refuses payloads that end, as local calibrations do with the bucket")
+        return self
+
     @model_validator(mode="after")
     def _remedies_do_something(self) -> Self:
         if Remedy.alone in {self.not_enough_data, *self.not_enough_data_of.values()}:
@@ -197,6 +223,12 @@ class Campaign(BaseModel):
         """The staging tag of a bucket."""
         return self.staging_tag.format(campaign=self.name, bucket=bucket.key)
 
+    def writes(self, tag: str) -> bool:
+        """Whether it is the target tag, or the staging tag of a bucket or one of those made of it."""
+        bucket = "BUCKET"
+        staging = re.escape(self.staging_tag.format(campaign=self.name, bucket=bucket)).replace(bucket, KEY.pattern)
+        return tag == self.target_tag or re.fullmatch(f"{staging}(_in_[0-9a-f]+)?", tag) is not None
+
     def calibrations_of(self, catalogue: Catalogue) -> tuple[str, ...]:
         """The calibrations of this campaign, dependencies first; what else they need comes from the base tags."""
         if self.calibrations is None:
@@ -213,6 +245,7 @@ class Campaign(BaseModel):
         """
         chosen = self.calibrations_of(catalogue)
         self._refuse_idle_deputies(catalogue)
+        refuse_made(self.local_calibrations, {name: catalogue[name].produced_payloads for name in chosen})
         config = _renamed(self.expert_config, "expert_config", chosen, catalogue)
         thresholds = _renamed(self.thresholds, "thresholds", chosen, catalogue)
         failures = _renamed(self.failures_of, "failures_of", chosen, catalogue)

@@ -46,6 +46,7 @@ def calibration_asset(plan: CampaignPlan, calibration: str) -> dg.AssetsDefiniti
         check_specs=checks.check_specs(payloads_key, bucket_partitions(plan.name)),
         partitions_def=bucket_partitions(plan.name),
         can_subset=True,
+        pool=plan.campaign.pool,
     )
     def calibrate(context: dg.AssetExecutionContext, workshop: dg.ResourceParam[Workshop]) -> Results:
         work = BucketWork.of(plan, context.partition_key, workshop, instance=context.instance)

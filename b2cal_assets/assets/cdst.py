@@ -36,6 +36,7 @@ def cdst_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
             )
         ],
         partitions_def=bucket_partitions(plan.name),
+        pool=plan.campaign.pool,
     )
     def produce(
         context: dg.AssetExecutionContext, workshop: dg.ResourceParam[Workshop]
