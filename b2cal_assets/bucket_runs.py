@@ -168,7 +168,7 @@ def cancel_dead_runs(instance: dg.DagsterInstance) -> tuple[str, ...]:
     for record in instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED)):
         run = record.dagster_run
         process = run.tags.get(PROCESS_TAG)
-        if process is not None and not _is_alive(process):
+        if process is not None and not is_alive(process):
             instance.report_run_failed(run, "its process ended before the work was done; start the bucket again")
             dead.append(run.run_id)
     return tuple(dead)
@@ -213,7 +213,8 @@ def this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{_start_of(os.getpid())}"
 
 
-def _is_alive(process: str) -> bool:
+def is_alive(process: str) -> bool:
+    """Whether the process with this name lives; one of another machine counts as alive."""
     machine, number, started = process.rsplit(":", 2)
     return machine != socket.gethostname() or _start_of(int(number)) == started
 

@@ -24,8 +24,15 @@ SETTINGS: dict[str, Any] = {
             ],
         }
     },
+    # Says which processes died; what they worked on would count as at work for ever.
+    "run_launcher": {"module": "b2cal_assets.run_launcher", "class": "WatchedRunLauncher"},
     # The gates sensor starts again what a dead worker left, and finished steps are kept.
-    "run_monitoring": {"enabled": True, "start_timeout_seconds": 180, "max_resume_run_attempts": 0},
+    "run_monitoring": {
+        "enabled": True,
+        "start_timeout_seconds": 90,
+        "max_resume_run_attempts": 0,
+        "poll_interval_seconds": 20,
+    },
     "telemetry": {"enabled": False},
     "nux": {"enabled": False},  # no advertisement over the first page
 }

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import dagster as dg
 from dagster._core.execution.stats import StepEventStatus  # the type of a public answer
+from dagster_shared.error import SerializableErrorInfo  # another one
 
 from b2cal_assets.bucket_cells import Activity, StepFailure
 from b2cal_assets.bucket_runs import why_failed
@@ -11,8 +12,11 @@ from b2cal_assets.campaign_assets import CAMPAIGN_TAG, bucket_job_name
 from b2cal_assets.campaign_plans import CampaignPlan
 
 _PARTITION_TAG = "dagster/partition"
-_LOST_RECORD = {"OperationalError", "DagsterMySQLException"}
-"""What ends a step outside of our code when the database with Dagster's record goes away."""
+_NO_FAULT_OF_THE_STEP = {
+    *("OperationalError", "InterfaceError", "DagsterMySQLException"),  # a database went away
+    "ChildProcessCrashException",  # somebody killed its process
+}
+"""What is behind the failure of a step with which nothing was wrong."""
 _ENOUGH = 50
 """More attempts than that at one bucket tell nothing new."""
 
@@ -49,11 +53,19 @@ def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[tupl
     """The steps that failed in a Dagster run, by their own fault."""
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         event = entry.dagster_event
-        if event is not None and not _lost_the_record(event):
+        if event is not None and not _may_start_again(event):
             yield str(event.step_key), StepFailure(why_failed(event), entry.timestamp)
 
 
-def _lost_the_record(event: dg.DagsterEvent) -> bool:
-    """Whether nothing was wrong with the step but that Dagster could not write, so that it may be started again."""
-    error = event.step_failure_data.error
-    return error is not None and error.cls_name in _LOST_RECORD
+def _may_start_again(event: dg.DagsterEvent) -> bool:
+    """Whether nothing was wrong with the step, which also did not say in its own words that something was."""
+    data = event.step_failure_data
+    own_words = data.user_failure_data is not None
+    return not own_words and any(error.cls_name in _NO_FAULT_OF_THE_STEP for error in _with_causes(data.error))
+
+
+def _with_causes(error: SerializableErrorInfo | None) -> Iterator[SerializableErrorInfo]:
+    """The error, and what was behind it."""
+    while error is not None:
+        yield error
+        error = error.cause or error.context
