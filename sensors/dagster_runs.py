@@ -1,6 +1,6 @@
 """Questions about the Dagster runs of a bucket."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import dagster as dg
 from dagster._core.execution.stats import StepEventStatus  # the type of a public answer
@@ -34,8 +34,12 @@ def _belongs(run: dg.DagsterRun, plan: CampaignPlan) -> bool:
     return any(key.path[0] == plan.name for key in run.asset_selection or ())
 
 
-def activity(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> Activity:
-    """What these Dagster runs do and did; the failures of one that ended well do not count."""
+def activity(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun]) -> Activity:
+    """What these Dagster runs do and did.
+
+    The failures of one that ended well do not count, nor does that of a step that was tried again since and did not
+    fail: what is still lacking then waits for something else, its gate.
+    """
     running: set[str] = set()
     failed: dict[str, StepFailure] = {}
     for run in runs:
@@ -46,7 +50,20 @@ def activity(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> Act
             for step, failure in _failures(instance, run):
                 if step not in failed or failed[step].when < failure.when:
                     failed[step] = failure
-    return Activity(frozenset(running), failed)
+    again = _tried_again(instance, runs, failed) if failed else set()
+    return Activity(frozenset(running), {step: failure for step, failure in failed.items() if step not in again})
+
+
+def _tried_again(
+    instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun], failed: Mapping[str, StepFailure]
+) -> set[str]:
+    """The steps that ended well after their failure."""
+    return {
+        step.step_key
+        for run in runs
+        for step in instance.get_run_step_stats(run.run_id, list(failed))
+        if step.status is StepEventStatus.SUCCESS and (step.end_time or 0.0) > failed[step.step_key].when
+    }
 
 
 def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[tuple[str, StepFailure]]:

@@ -69,6 +69,26 @@ def test_a_failure_is_told_in_its_own_words_until_it_is_mended(laboratory: MakeL
     assert cells(lab)["prompt/beamspot/payloads"].state == "made"
 
 
+def test_a_failure_is_not_told_any_more_when_the_step_was_tried_again_and_found_its_gate_shut(
+    laboratory: MakeLaboratory,
+) -> None:
+    lab = laboratory(runs=4, caf=FakeCaf(payload_names(), broken={"caf_svd": "the fit did not converge"}))
+    lab.book(BUCKET_1)
+    work(lab)
+    accept(lab, "CDC Tracking", Decision.rejected)
+    assert cells(lab)["prompt/svd_time/payloads"].state == "failed"
+    lab.caf = FakeCaf(payload_names())
+    work(lab)
+    assert lab.caf.requests == []
+    found = cells(lab)["prompt/svd_time/payloads"]
+    assert (found.state, found.command) == ("blocked", f"b2cal bucket run {PLACE} --only cdc_tracking")
+    assert found.reasons[0].startswith("CDC Tracking was rejected by ada (fine)")
+    assert tick(lab, gates_sensor).run_requests == []
+    accept(lab, "CDC Tracking")
+    (request,) = tick(lab, gates_sensor).run_requests
+    assert calibration_key("prompt", "SVD time", Part.payloads) in request.asset_selection
+
+
 def test_who_waits_for_a_person_is_blocked_and_says_by_which_command(laboratory: MakeLaboratory) -> None:
     lab = laboratory(runs=4, validation=FakeValidation({"val_svd": 3.0}))
     lab.book(BUCKET_1)
