@@ -163,6 +163,7 @@ def cancel_dead_runs(instance: dg.DagsterInstance) -> tuple[str, ...]:
     """Mark as failed the Dagster runs whose process on this machine is gone, and return their ids.
 
     Only runs that were worked in the process of a command are judged; those of the daemon are watched by the daemon.
+    Their places in pools are free again.
     """
     dead = []
     for record in instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED)):
@@ -170,6 +171,8 @@ def cancel_dead_runs(instance: dg.DagsterInstance) -> tuple[str, ...]:
         process = run.tags.get(PROCESS_TAG)
         if process is not None and not is_alive(process):
             instance.report_run_failed(run, "its process ended before the work was done; start the bucket again")
+            if instance.event_log_storage.supports_global_concurrency_limits:
+                instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             dead.append(run.run_id)
     return tuple(dead)
 

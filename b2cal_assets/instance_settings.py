@@ -32,6 +32,7 @@ SETTINGS: dict[str, Any] = {
         "start_timeout_seconds": 90,
         "max_resume_run_attempts": 0,
         "poll_interval_seconds": 20,
+        "free_slots_after_run_end_seconds": 60,  # its places in pools; by then its steps have ended too
     },
     "telemetry": {"enabled": False},
     "nux": {"enabled": False},  # no advertisement over the first page

@@ -1,5 +1,8 @@
 """Campaigns that share a Dagster pool: no more of their steps work at a time than it has places."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +17,7 @@ from b2cal_assets.assets.calibration import calibration_asset
 from b2cal_assets.assets.cdst import cdst_asset
 from b2cal_assets.assets.published import published_asset
 from b2cal_assets.assets.validation import validation_asset
-from b2cal_assets.bucket_runs import BucketRunner, quiet_instance
+from b2cal_assets.bucket_runs import PROCESS_TAG, BucketRunner, cancel_dead_runs, quiet_instance
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.collecting_ahead import ahead_job
 from b2cal_assets.instance_settings import prepare_dagster_home, store_dagster_in
@@ -111,3 +114,30 @@ def test_what_puts_jobs_on_the_batch_system_is_in_the_pool_and_nothing_else(
     assert {one.op.pool for one in at_work} == {op.pool for op in ahead} == {pool}
     others = [*(validation_asset(plan, name) for name in plan.calibrations), published_asset(plan)]
     assert {one.op.pool for one in others} == {None}
+
+
+@dg.job
+def some_job() -> None:
+    """Stands for any job."""
+
+
+def test_a_command_that_died_gives_its_place_back(laboratory: MakeLaboratory) -> None:
+    lab = laboratory()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    tags = {PROCESS_TAG: f"{os.uname().nodename}:{gone.pid}:17"}
+    with quiet_instance(lab.home.dagster_home) as instance:
+        log = instance.event_log_storage
+        log.set_concurrency_slots(POOL, 1)
+        dead = instance.create_run_for_job(some_job, status=dg.DagsterRunStatus.STARTED, tags=tags)
+        assert log.claim_concurrency_slot(POOL, dead.run_id, "a_step").is_claimed
+        assert not log.claim_concurrency_slot(POOL, "another", "a_step").is_claimed
+        assert cancel_dead_runs(instance) == (dead.run_id,)
+        assert log.claim_concurrency_slot(POOL, "another", "a_step").is_claimed
+
+
+def test_the_service_frees_the_places_of_workers_that_died(laboratory: MakeLaboratory) -> None:
+    home = prepare_dagster_home(laboratory().home.dagster_home)
+    with quiet_instance(home) as instance:
+        settings = instance.run_monitoring_settings
+    assert (settings["enabled"], settings["free_slots_after_run_end_seconds"]) == (True, 60)
