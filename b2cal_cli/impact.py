@@ -131,8 +131,11 @@ def add(
 
 @sample_app.command(name="list")
 def list_samples(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """List the samples."""
-    samples = _samples(ctx).samples()
+    """List the samples: those that were noted, and of campaigns for simulation each published bucket."""
+    from b2cal_cli.campaign import store_of
+    from resources.impact.simulation import all_samples
+
+    samples = all_samples(home_of(ctx), store_of(ctx), conditions_of(ctx))
     if as_json:
         print_json([sample.to_json() for sample in samples])
         return

@@ -9,12 +9,11 @@ from b2cal_core.errors import CatalogueError, ConfigurationError
 from b2cal_core.impact import steps_of
 from b2cal_core.payloads import TagState
 from b2cal_core.ports import CampaignStore, ConditionsDB
-from resources.deployment import registry_address
 from resources.home import Home
 from resources.impact.cdst_cells import cdst_cells
 from resources.impact.lineages import Lineage
-from resources.impact.samples import EmbeddedSamples
 from resources.impact.search import ImpactSearch
+from resources.impact.simulation import all_samples
 from resources.impact.tag_cells import TagCells
 
 _MANIFEST = "manifest.json"
@@ -36,8 +35,7 @@ def open_search(
             lineages.append(_lineage(home, store, store.campaign(name), staging))
         except (ConfigurationError, CatalogueError) as error:
             left_out(f"campaign {name} is left out: {error}")
-    samples = EmbeddedSamples(registry_address(home))
-    return ImpactSearch(lineages, TagCells(tables(home), conditions).of, samples.samples())
+    return ImpactSearch(lineages, TagCells(tables(home), conditions).of, all_samples(home, store, conditions))
 
 
 def tables(home: Home) -> Path:

@@ -7,10 +7,15 @@ from typing import Any
 import pytest
 from asset_fakes import BASE, BUCKET_1, BUCKET_2, TARGET, Laboratory
 from lab_commands import CommandLine
+from test_redos import HonestCaf
 
 from b2cal_assets.bucket_runs import BucketRunner
+from b2cal_core.impact import Sample
+from b2cal_core.payloads import Release
 from b2cal_core.ranges import IoV
+from resources.conditions.publisher import Publisher
 from resources.impact.opened import open_search, tables
+from resources.impact.simulation import all_samples
 
 MakeLaboratory = Callable[..., Laboratory]
 EVERYTHING = ["BeamSpot", "CDCTimeZeros", "CollisionEnergy", "SVDTimes", "TOPCommonT0"]
@@ -18,8 +23,16 @@ EVERYTHING = ["BeamSpot", "CDCTimeZeros", "CollisionEnergy", "SVDTimes", "TOPCom
 
 @pytest.fixture
 def worked(laboratory: MakeLaboratory) -> Laboratory:
+    return work_two(laboratory())
+
+
+@pytest.fixture
+def simulated(laboratory: MakeLaboratory) -> Laboratory:
+    return work_two(laboratory(caf=HonestCaf(), campaign={"kind": "run_dependent_mc"}))
+
+
+def work_two(lab: Laboratory) -> Laboratory:
     """Both buckets calibrated, the first one published."""
-    lab = laboratory()
     lab.book(BUCKET_1, BUCKET_2)
     runner = BucketRunner(lab.plan, lab.workshop(), instance=lab.instance)
     assert runner.work(BUCKET_1).ok
@@ -82,6 +95,39 @@ def test_the_command_lists_payloads_files_and_samples(worked: Laboratory, capsys
     b2cal("impact", "sample", "remove", "mc17")
     assert "mc17" not in b2cal("impact", "sample", "list")
     assert tables(worked.home).is_dir()
+
+
+SAMPLE = f"prompt_{BUCKET_1.key}"
+
+
+def test_the_runs_of_a_published_bucket_are_a_sample_where_a_campaign_is_for_simulation(simulated: Laboratory) -> None:
+    (affected,) = ask(simulated, "CDCTimeZeros", IoV(12, 1, 12, 1))["samples"]
+    assert affected == {"sample": SAMPLE, "tag": TARGET, "iov": [12, 1, 12, 4], "through": EVERYTHING}
+    assert ask(simulated, "CDCTimeZeros", BUCKET_2.iov)["samples"] == []
+
+
+def test_only_campaigns_for_simulation_have_samples_by_themselves(worked: Laboratory) -> None:
+    assert ask(worked, "CDCTimeZeros", BUCKET_1.iov)["samples"] == []
+
+
+def test_a_publish_that_is_taken_back_takes_its_sample_along(simulated: Laboratory) -> None:
+    (simulated.home.campaigns / "spoiled.yaml").write_text("name: [")
+    samples = all_samples(simulated.home, simulated.store, simulated.conditions)
+    assert samples == (Sample(SAMPLE, TARGET, BUCKET_1.iov),)
+    publisher = Publisher(simulated.conditions)
+    (plan,) = publisher.history(TARGET)
+    publisher.rollback(plan.plan_hash, Release("ada", "bob", "wrong runs"))
+    assert all_samples(simulated.home, simulated.store, simulated.conditions) == ()
+
+
+def test_what_a_person_noted_of_a_sample_stands_before_what_its_bucket_says(
+    simulated: Laboratory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    b2cal = CommandLine(simulated, capsys)
+    assert SAMPLE in b2cal("impact", "sample", "list")
+    b2cal("impact", "sample", "add", SAMPLE, "--runs", "12", "1", "12", "3", "--tag", TARGET)
+    (sample,) = json.loads(b2cal("impact", "sample", "list", "--json"))
+    assert sample == {"sample": SAMPLE, "tag": TARGET, "iov": [12, 1, 12, 3]}
 
 
 def test_a_name_that_is_only_in_the_base_tag_affects_all_that_was_made_on_it(
