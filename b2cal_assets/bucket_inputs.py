@@ -14,10 +14,12 @@ from b2cal_assets.asset_keys import bucket_runs_key, published_key
 from b2cal_assets.asset_metadata import Metadata
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.bucket_records import SELECTED
+from b2cal_assets.bulk_events import report_with_tags
 from b2cal_assets.campaign_plans import CDST, CampaignPlan
-from b2cal_core.buckets import LateRuns, frozen_at
+from b2cal_core.buckets import Bucket, LateRuns, frozen_at
 from b2cal_core.ports import CampaignStore, RunRegistry
-from b2cal_core.runs import RunRecord, selection_digest
+from b2cal_core.runs import RunRecord, Selection, selection_digests
+from b2cal_core.settings import CalibrationSettings
 
 LEFT_OUT = "left out"
 """Metadata: the runs that came too late, as a JSON list of words."""
@@ -59,36 +61,50 @@ def runs_of(ledger: BucketLedger, registry: RunRegistry, campaigns: CampaignStor
     return BucketRuns(taken, tuple(record for record in registered if record.run not in known), why)
 
 
+RunsReport = Sequence[dg.AssetObservation | dg.AssetMaterialization]
+"""What Dagster is told of the runs of a bucket; nothing when it was told before."""
+
+
 def report_runs(ledger: BucketLedger, found: BucketRuns, instance: dg.DagsterInstance) -> bool:
     """Tell Dagster which runs the bucket has and what its steps read of them; whether that was news."""
-    selected = _selections(ledger.plan, found.taken)
-    left_out = [f"{record.run}: {found.why}" for record in found.left_out]
-    key = bucket_runs_key(ledger.plan.name)
-    known = ledger.metadata(key)
-    if known is not None and (known[SELECTED].value, known[LEFT_OUT].value) == (selected, left_out):
-        return False
-    # Of an asset that others make, Dagster takes the data version from observations, and what there is from the rest.
-    version = {_DATA_VERSION_TAG: _together(selected.values())}
-    instance.report_runless_asset_event(dg.AssetObservation(key, partition=ledger.bucket.key, tags=version))
+    news = news_of_runs(ledger, found)
+    report_with_tags(instance, news)
+    return bool(news)
+
+
+def news_of_runs(ledger: BucketLedger, found: BucketRuns) -> RunsReport:
+    """What is to be told of the bucket's runs, if it is news."""
+    report = report_of_runs(ledger.plan, ledger.bucket, found)
+    known = ledger.metadata(bucket_runs_key(ledger.plan.name))
+    as_before = known is not None and all(known[label] == report[-1].metadata[label] for label in (SELECTED, LEFT_OUT))
+    return () if as_before else report
+
+
+def report_of_runs(plan: CampaignPlan, bucket: Bucket, found: BucketRuns) -> RunsReport:
+    """What is to be told of the runs a bucket has, and of what its steps read of them."""
+    selected, key = _selections(plan, found.taken), bucket_runs_key(plan.name)
     metadata: Metadata = {
         "runs": dg.MetadataValue.int(len(found.taken)),
-        LEFT_OUT: dg.MetadataValue.json(left_out),
+        LEFT_OUT: dg.MetadataValue.json([f"{record.run}: {found.why}" for record in found.left_out]),
         SELECTED: dg.MetadataValue.json(selected),
     }
-    instance.report_runless_asset_event(
-        dg.AssetMaterialization(key, partition=ledger.bucket.key, metadata=metadata, tags=version)
+    # Of an asset that others make, Dagster takes the data version from observations, and what there is from the rest.
+    version = {_DATA_VERSION_TAG: _together(selected.values())}
+    return (
+        dg.AssetObservation(key, partition=bucket.key, tags=version),
+        dg.AssetMaterialization(key, partition=bucket.key, metadata=metadata, tags=version),
     )
-    return True
 
 
 def _selections(plan: CampaignPlan, records: Sequence[RunRecord]) -> dict[str, str]:
     """Calibration, and the production of cDST files, to a hash of the registered files that it is made from."""
-    found = {}
-    for name in plan.calibrations:
-        settings = plan.settings(name)
-        filters = {given: settings.input_data_filters.get(given, ()) for given in settings.input_data_names}
-        found[name] = selection_digest(records, filters, _FORMATS_OF_STAGE[settings.stage])
+    found = selection_digests(records, {name: _selection(plan.settings(name)) for name in plan.calibrations})
     return found | {CDST: _together(found[name] for name in plan.cdst_stage)}
+
+
+def _selection(settings: CalibrationSettings) -> Selection:
+    filters = {given: settings.input_data_filters.get(given, ()) for given in settings.input_data_names}
+    return filters, _FORMATS_OF_STAGE[settings.stage]
 
 
 def _together(digests: Iterable[str]) -> str:

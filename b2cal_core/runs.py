@@ -1,7 +1,7 @@
 """What is known of a detector run, and which of its files a calibration gets."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -102,21 +102,34 @@ def select_files(
     }
 
 
-def selection_digest(
-    records: Iterable[RunRecord], filters: Mapping[str, Sequence[str]], data_formats: Collection[str]
-) -> str:
-    """A hash of the files of these formats that ``select_files`` gives; another whenever one comes, goes or changes."""
+Selection = tuple[Mapping[str, Sequence[str]], Collection[str]]
+"""Input name to filters, and the formats of files, as ``select_files`` takes them."""
+
+
+def selection_digests(records: Iterable[RunRecord], selections: Mapping[str, Selection]) -> dict[str, str]:
+    """For each selection a hash of the files it gives; another whenever one of them comes, goes or changes."""
+    kinds: dict[_Kind, int] = {}
     kept = sorted(records, key=lambda record: record.run)
+    lines = [(kinds.setdefault(kind, len(kinds)), line) for record in kept for kind, line in _lines(record)]
+    return {name: _digest(lines, list(kinds), selection) for name, selection in selections.items()}
+
+
+_Kind = tuple[frozenset[str], str, str]
+"""What filters can ask of a file: the labels of its run, its tag and its format."""
+
+
+def _lines(record: RunRecord) -> Iterator[tuple[_Kind, bytes]]:
+    """The kind of each file, and what identifies it."""
+    own = record.labels()
+    for file in sorted(record.files, key=lambda file: file.path):
+        yield (own, file.tag, file.data_format), f"{record.run} {file.path} {file.checksum}\n".encode()
+
+
+def _digest(lines: Iterable[tuple[int, bytes]], kinds: Iterable[_Kind], selection: Selection) -> str:
+    filters, formats = selection
     digest = hashlib.sha256()
     for name in sorted(filters):
+        wanted = [form in formats and is_selected(own | {tag}, filters[name]) for own, tag, form in kinds]
         digest.update(f"{name}\n".encode())
-        judged: dict[tuple[frozenset[str], str], bool] = {}
-        for record in kept:
-            own = record.labels()
-            for file in sorted(record.files, key=lambda file: file.path):
-                kind = own, file.tag
-                if kind not in judged:
-                    judged[kind] = is_selected(own | {file.tag}, filters[name])
-                if judged[kind] and file.data_format in data_formats:
-                    digest.update(f"{record.run} {file.path} {file.checksum}\n".encode())
+        digest.update(b"".join(line for kind, line in lines if wanted[kind]))
     return digest.hexdigest()[:32]

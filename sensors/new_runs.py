@@ -3,17 +3,20 @@
 The book of buckets is the truth; every tick adds to Dagster what it lacks, wherever the one before died.
 """
 
+import gc
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain, islice
 
 import dagster as dg
 
 from b2cal_assets.asset_keys import bucket_runs_key
 from b2cal_assets.assets.runs import run_materializations
-from b2cal_assets.bucket_inputs import report_runs, runs_of
+from b2cal_assets.bucket_inputs import BucketRuns, RunsReport, news_of_runs, report_of_runs, runs_of
 from b2cal_assets.bucket_ledger import BucketLedger, started_buckets
-from b2cal_assets.bulk_events import report_all
+from b2cal_assets.bulk_events import report_all, report_with_tags
 from b2cal_assets.campaign_assets import CAMPAIGN_TAG, AssetJob, bucket_job_name, run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.collecting_ahead import ahead_calibrations, ahead_job_name
@@ -62,9 +65,10 @@ def new_runs_sensor(
     def new_runs(
         context: dg.SensorEvaluationContext, workshop: dg.ResourceParam[Workshop]
     ) -> dg.SensorResult | dg.SkipReason:
+        _keep_what_is_loaded()
         try:
             taken = _take_in(context, workshop, plans, seconds=intake_seconds)
-            booked = {plan: _buckets(plan, workshop, taken.news[plan.name]) for plan in plans}
+            booked = {plan: _buckets(plan, workshop, taken, context.instance) for plan in plans}
             late = [line for plan in plans for line in _tell_changes(plan, workshop, context.instance, taken)]
             idle = resting(workshop.campaigns)
         except BackendError as error:
@@ -75,7 +79,7 @@ def new_runs_sensor(
         for plan, buckets in booked.items():
             if plan.name not in idle:
                 requests += _ahead(plan, buckets, workshop, context.instance)
-                requests += _started(plan, buckets, workshop, context.instance)
+                requests += _started(taken.news[plan.name], buckets, workshop, context.instance)
             partitions += _missing_partitions(context.instance, plan, buckets)
         if requests or partitions or (taken.count and not late):
             return dg.SensorResult(
@@ -86,12 +90,20 @@ def new_runs_sensor(
     return new_runs
 
 
+@cache
+def _keep_what_is_loaded() -> None:
+    """Spare the garbage collector what the process loaded: looking through it was a quarter of taking in many runs."""
+    gc.collect()
+    gc.freeze()
+
+
 @dataclass(slots=True)
 class _News:
     """What changed runs mean to one campaign.
 
     Attributes:
         buckets: its buckets in order, at the beginning of the tick.
+        told: keys of the buckets whose runs Dagster knows.
         touched: those that have a changed run's place.
         gaps: where changed runs are that no bucket has, though later ones are closed.
         late: how many of these there are.
@@ -99,6 +111,7 @@ class _News:
 
     plan: CampaignPlan
     buckets: list[Bucket]
+    told: set[str]
     touched: set[Bucket] = field(default_factory=set)
     gaps: set[IoV] = field(default_factory=set)
     late: int = 0
@@ -117,10 +130,11 @@ class _News:
 
 @dataclass(frozen=True, slots=True)
 class _Intake:
-    """What was taken in: how many runs, up to where, and what that is to each campaign."""
+    """What was taken in: how many runs, up to where, whether that is all, and what that is to each campaign."""
 
     cursor: int
     count: int
+    all: bool
     news: Mapping[str, _News]
 
 
@@ -131,7 +145,7 @@ def _take_in(
 
     Runs are reported before the cursor moves: a tick that dies in between reports some of them twice, and loses none.
     """
-    news = {plan.name: _News(plan, sorted(workshop.campaigns.buckets(plan.name))) for plan in plans}
+    news = {plan.name: _no_news(plan, workshop, context.instance) for plan in plans}
     cursor, count, end = int(context.cursor or 0), 0, time.monotonic() + seconds
     while True:
         records, cursor = workshop.runs.changes(cursor, PAGE)
@@ -141,62 +155,99 @@ def _take_in(
             one.note(records)
         count += len(records)
         if len(records) < PAGE or time.monotonic() >= end:
-            return _Intake(cursor, count, news)
+            return _Intake(cursor, count, len(records) < PAGE, news)
 
 
-def _buckets(plan: CampaignPlan, workshop: Workshop, news: _News) -> tuple[Bucket, ...]:
-    """The campaign's buckets, those included that fill up with the runs there are.
+def _no_news(plan: CampaignPlan, workshop: Workshop, instance: dg.DagsterInstance) -> _News:
+    told = set(instance.get_materialized_partitions(bucket_runs_key(plan.name)))
+    return _News(plan, sorted(workshop.campaigns.buckets(plan.name)), told)
+
+
+def _buckets(
+    plan: CampaignPlan, workshop: Workshop, taken: _Intake, instance: dg.DagsterInstance
+) -> tuple[Bucket, ...]:
+    """The campaign's buckets, those included that fill up with the runs there are once all of these were taken in.
 
     Runs are read from the last bucket on, each once; in memory are a page and what waits for its bucket to fill. Gaps
     between buckets are looked at when runs came there.
     """
-    store, policy = workshop.campaigns, plan.campaign.buckets
-    buckets, waiting = list(news.buckets), tuple[RunRecord, ...]()
+    news, policy = taken.news[plan.name], plan.campaign.buckets
+    buckets = list(news.buckets)
     for gap in filter(None, (gap & plan.campaign.iov for gap in sorted(news.gaps))):
-        filled = form_late_buckets(workshop.runs.runs(gap), policy, news.buckets)
-        buckets += [store.add_bucket(plan.name, bucket, closed_by=_CLOSED_BY) for bucket in filled]
-    ahead = None if policy.by_hand_only else after_last(buckets, plan.campaign.iov)
+        late = workshop.runs.runs(gap)
+        buckets += _book(news, form_late_buckets(late, policy, news.buckets), late, workshop, instance)
+    waiting = tuple[RunRecord, ...]()
+    ahead = after_last(buckets, plan.campaign.iov) if taken.all and not policy.by_hand_only else None
     while ahead is not None:
         page = workshop.runs.runs(ahead, limit=PAGE)
         formed = form_buckets((*waiting, *page), policy)
-        buckets += [store.add_bucket(plan.name, bucket, closed_by=_CLOSED_BY) for bucket in formed.closed]
+        buckets += _book(news, formed.closed, (*waiting, *page), workshop, instance)
         waiting = formed.waiting
         ahead = ahead.after(page[-1].run) if len(page) == PAGE else None
     return tuple(sorted(buckets))
 
 
-def _tell_changes(
-    plan: CampaignPlan, workshop: Workshop, instance: dg.DagsterInstance, taken: _Intake
-) -> Iterator[str]:
-    """Tell Dagster what changed runs mean to buckets whose work was asked for; sentences about those that came late."""
-    news, told = taken.news[plan.name], instance.get_materialized_partitions(bucket_runs_key(plan.name))
-    for bucket in sorted(bucket for bucket in news.touched if bucket.key in told):
-        ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs)
-        found = runs_of(ledger, workshop.runs, workshop.campaigns)
-        if report_runs(ledger, found, instance) and found.left_out:
-            yield f"{len(found.left_out)} runs are left out of {plan.name} {bucket.key}: {found.why}"
+def _book(
+    news: _News,
+    formed: Iterable[Bucket],
+    records: Sequence[RunRecord],
+    workshop: Workshop,
+    instance: dg.DagsterInstance,
+) -> list[Bucket]:
+    """Book the buckets that these runs filled, and tell Dagster which of the runs each has."""
+    plan = news.plan
+    buckets = [workshop.campaigns.add_bucket(plan.name, bucket, closed_by=_CLOSED_BY) for bucket in formed]
+    reports: list[RunsReport] = []
+    for bucket in buckets:
+        if bucket.key not in news.told:
+            runs = BucketRuns(tuple(record for record in records if bucket.contains(record.run)))
+            reports.append(report_of_runs(plan, bucket, runs))
+    report_with_tags(instance, list(chain.from_iterable(reports)))
+    news.told |= {bucket.key for bucket in buckets}
+    return buckets
+
+
+def _tell_changes(plan: CampaignPlan, workshop: Workshop, instance: dg.DagsterInstance, taken: _Intake) -> list[str]:
+    """Tell Dagster what changed runs mean to buckets whose runs it knows; sentences about those that came late."""
+    news = taken.news[plan.name]
+    lines = _tell(plan, sorted(bucket for bucket in news.touched if bucket.key in news.told), workshop, instance)
     if news.late:
         listed = f"b2cal bucket list {plan.name}"
-        yield f"{news.late} runs of {plan.name} came after the buckets around them were closed: {listed}"
+        lines.append(f"{news.late} runs of {plan.name} came after the buckets around them were closed: {listed}")
+    return lines
+
+
+def _tell(plan: CampaignPlan, buckets: Iterable[Bucket], workshop: Workshop, instance: dg.DagsterInstance) -> list[str]:
+    """Tell Dagster which runs the buckets have; sentences about those that are left out and were not before."""
+    reports: list[RunsReport] = []
+    lines = []
+    for bucket in buckets:
+        ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs)
+        found = runs_of(ledger, workshop.runs, workshop.campaigns)
+        reports.append(news_of_runs(ledger, found))
+        if reports[-1] and found.left_out:
+            lines.append(f"{len(found.left_out)} runs are left out of {plan.name} {bucket.key}: {found.why}")
+    report_with_tags(instance, list(chain.from_iterable(reports)))
+    return lines
 
 
 def _started(
-    plan: CampaignPlan, buckets: Iterable[Bucket], workshop: Workshop, instance: dg.DagsterInstance
-) -> Iterator[dg.RunRequest]:
-    """Requests for buckets that were never worked, some at a time; what runs they have is told first."""
-    for bucket in _not_started(plan, buckets, instance)[:STARTED_AT_ONCE]:
-        ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs)
-        report_runs(ledger, runs_of(ledger, workshop.runs, workshop.campaigns), instance)
-        yield _request(plan, bucket)
+    news: _News, buckets: Iterable[Bucket], workshop: Workshop, instance: dg.DagsterInstance
+) -> list[dg.RunRequest]:
+    """Requests for buckets that were never worked, some at a time; their runs are told first where they are not yet."""
+    plan = news.plan
+    chosen = list(islice(_not_started(plan, buckets, instance), STARTED_AT_ONCE))
+    _tell(plan, [bucket for bucket in chosen if bucket.key not in news.told], workshop, instance)
+    return [_request(plan, bucket) for bucket in chosen]
 
 
-def _not_started(plan: CampaignPlan, buckets: Iterable[Bucket], instance: dg.DagsterInstance) -> list[Bucket]:
+def _not_started(plan: CampaignPlan, buckets: Iterable[Bucket], instance: dg.DagsterInstance) -> Iterator[Bucket]:
     """The buckets that no Dagster run has worked or will work; one question for those that were asked for here."""
     own = dg.RunsFilter(tags={CAMPAIGN_TAG: plan.name})
     asked = {known.partition for known in instance.get_run_partition_data(own)}
     left = [bucket for bucket in buckets if bucket.key not in asked]
     started = started_buckets(plan, instance) if left else set()
-    return [b for b in left if b.key not in started and not runs_of_bucket(instance, plan, b.key)]
+    return (b for b in left if b.key not in started and not runs_of_bucket(instance, plan, b.key))
 
 
 def _request(plan: CampaignPlan, bucket: Bucket) -> dg.RunRequest:

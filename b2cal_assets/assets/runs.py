@@ -56,6 +56,6 @@ def _materialization(key: dg.AssetKey, record: RunRecord, data_format: str) -> d
             "quality": ", ".join(sorted(record.quality)) or "unknown",
             "run": f"{record.run_type}, beam energy {record.beam_energy or 'none'}, magnet {record.magnet}, "
             f"{record.started:%Y-%m-%d %H:%M} to {record.ended:%Y-%m-%d %H:%M} UTC",
-            "events by data tag": dg.MetadataValue.json(dict(events)),
+            "events by data tag": ", ".join(f"{tag} {count}" for tag, count in events.items()),
         },
     )

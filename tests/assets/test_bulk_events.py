@@ -9,12 +9,13 @@ import pytest
 from dagster._core.storage.event_log.sqlite.consolidated_sqlite_event_log import ConsolidatedSqliteEventLogStorage
 from servers.mariadb import MariaDBServer
 
-from b2cal_assets.bulk_events import report_all
+from b2cal_assets.bulk_events import report_all, report_with_tags
 
 ONE_FILE = {
     "module": ConsolidatedSqliteEventLogStorage.__module__,
     "class": ConsolidatedSqliteEventLogStorage.__name__,
 }
+VERSION = "dagster/data_version"
 RAW, CDST = dg.AssetKey(["runs", "raw"]), dg.AssetKey(["runs", "cdst"])
 
 
@@ -39,6 +40,14 @@ def made(key: dg.AssetKey, partition: str, quality: str = "Good") -> dg.AssetMat
     return dg.AssetMaterialization(key, partition=partition, metadata={"quality": quality})
 
 
+def with_version(key: dg.AssetKey, partition: str, version: str) -> list[dg.AssetMaterialization | dg.AssetObservation]:
+    tags = {VERSION: version}
+    return [
+        dg.AssetObservation(key, partition=partition, tags=tags),
+        dg.AssetMaterialization(key, partition=partition, metadata={"runs": 3, "selected": {"a": version}}, tags=tags),
+    ]
+
+
 def told(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None = None) -> list[object]:
     wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition] if partition else None)
     records = instance.fetch_materializations(wanted, limit=100, ascending=True).records
@@ -47,9 +56,10 @@ def told(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None =
 
 def test_what_is_reported_in_bulk_reads_like_what_is_reported_one_by_one(instance: dg.DagsterInstance) -> None:
     one_by_one, in_bulk = dg.AssetKey("one_by_one"), dg.AssetKey("in_bulk")
-    for partition in ("a", "b", "c"):
-        instance.report_runless_asset_event(made(one_by_one, partition))
-    report_all(instance, [made(in_bulk, partition) for partition in ("a", "b", "c")])
+    qualities = {"a": "Good", "b": 'Bad, "é" and \\', "c": "\x000"}
+    for partition, quality in qualities.items():
+        instance.report_runless_asset_event(made(one_by_one, partition, quality))
+    report_all(instance, [made(in_bulk, *both) for both in qualities.items()])
     as_if = [(p, m._replace(asset_key=in_bulk), run, level) for p, m, run, level in told(instance, one_by_one)]
     assert told(instance, in_bulk) == as_if
     assert instance.get_materialized_partitions(in_bulk) == {"a", "b", "c"}
@@ -65,6 +75,28 @@ def test_assets_are_told_apart_and_the_last_of_each_is_its_latest(instance: dg.D
     assert [m.metadata["quality"].value for _, m, *_ in told(instance, RAW, "a")] == ["Good", "Bad For Alignment"]
 
 
+def test_materialisations_of_one_asset_may_have_other_labels(instance: dg.DagsterInstance) -> None:
+    several = [
+        dg.AssetMaterialization(RAW, partition=p, metadata={label: "x"}) for p, label in zip("abc", "uvw", strict=True)
+    ]
+    report_all(instance, several)
+    assert [m for _, m, *_ in told(instance, RAW)] == several
+
+
+def test_events_with_tags_read_like_those_reported_one_by_one(instance: dg.DagsterInstance) -> None:
+    several = [with_version(RAW, partition, version) for partition, version in (("a", "1"), ("b", "2"), ("a", "3"))]
+    for event in (event for both in several for event in both):
+        instance.report_runless_asset_event(event)
+    report_with_tags(instance, [event for both in several for event in both])
+    one_by_one, in_bulk = told(instance, RAW)[:3], told(instance, RAW)[3:]
+    assert one_by_one == in_bulk
+    observations = instance.fetch_observations(RAW, limit=100).records
+    assert [record.event_log_entry.tags for record in observations] == 2 * [{VERSION: v} for v in ("3", "2", "1")]
+    tagged = instance.event_log_storage.get_event_tags_for_asset(RAW, filter_tags={VERSION: "3"})
+    assert len(tagged) == 4
+
+
 def test_nothing_to_report_reports_nothing(instance: dg.DagsterInstance) -> None:
     report_all(instance, [])
+    report_with_tags(instance, [])
     assert instance.get_asset_records() == []

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 from asset_fakes import BUCKET_1, BUCKET_2, DownRegistry, FakeCaf, FakeValidation, Laboratory, payload_names, run_record
 
-from b2cal_assets.asset_keys import RAW_RUNS, Part, calibration_key
+from b2cal_assets.asset_keys import RAW_RUNS, Part, bucket_runs_key, calibration_key
 from b2cal_assets.bucket_runs import BucketRunner
 from b2cal_assets.campaign_assets import bucket_job
 from b2cal_assets.collecting_ahead import ahead_calibrations, ahead_job
@@ -133,6 +133,19 @@ def test_a_large_registry_is_taken_in_over_several_ticks(laboratory: MakeLaborat
     assert len(lab.instance.get_dynamic_partitions("runs")) == PAGE
     tick(lab, one_page, first.cursor)
     assert len(lab.instance.get_dynamic_partitions("runs")) == PAGE + 1
+
+
+def test_buckets_are_booked_once_all_runs_that_are_there_were_taken_in(laboratory: MakeLaboratory) -> None:
+    lab = laboratory(runs=0, campaign={"buckets": {"runs": PAGE // 2}})
+    lab.registry.add(run_record(run) for run in range(1, PAGE + 2))
+    one_page = partial(new_runs_sensor, intake_seconds=0.0)
+    first = tick(lab, one_page)
+    assert lab.store.buckets("prompt") == ()
+    second = tick(lab, one_page, first.cursor)
+    booked = {bucket.key for bucket in lab.store.buckets("prompt")}
+    assert booked == {request.partition_key for request in second.run_requests}
+    assert booked == lab.instance.get_materialized_partitions(bucket_runs_key("prompt"))
+    assert len(booked) == 2
 
 
 def test_a_sign_off_starts_what_waited_for_it_once(laboratory: MakeLaboratory) -> None:

@@ -28,7 +28,7 @@ from b2cal_core.campaigns import Campaign
 from b2cal_core.errors import ConfigurationError, DataError
 from b2cal_core.filters import category_of, is_selected
 from b2cal_core.ranges import ExpRun, IoV
-from b2cal_core.runs import DataFile, RunRecord, select_files, selection_digest
+from b2cal_core.runs import DataFile, RunRecord, select_files, selection_digests
 from resources.runs.embedded import EmbeddedRunRegistry
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -112,13 +112,13 @@ def test_a_selection_has_another_digest_whenever_a_file_of_it_changes() -> None:
     records = [record(3, 1, file("a"), file("m", "mumutight_calib"), file("c", data_format="cdst")), record(3, 2)]
 
     def digest(*changed: RunRecord) -> str:
-        return selection_digest(changed or records, filters, {"raw"})
+        return selection_digests(changed or records, {"it": (filters, {"raw"})})["it"]
 
     first, second = records
     assert digest() == digest(second, first)
     assert digest() == digest(first, second, record(3, 3, file("c"), run_type="cosmic"))
     assert digest() == digest(replace(first, files=first.files[:2]), second)
-    assert digest() != selection_digest(records, filters, {"raw", "cdst"})
+    assert digest() != selection_digests(records, {"it": (filters, {"raw", "cdst"})})["it"]
     others = [
         (first,),
         (replace(first, quality=frozenset()), second),
