@@ -1,4 +1,4 @@
-"""The code location: everything Dagster sees, put together. The only module of the asset graph that names an adapter.
+"""The code locations: everything Dagster sees, put together. The only module of the asset graph that names an adapter.
 
 Importing it opens, reads and connects nothing; the home is looked for when the definitions are asked for.
 """
@@ -6,7 +6,7 @@ Importing it opens, reads and connects nothing; the home is looked for when the 
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from importlib import resources as packaged_files
 from pathlib import Path
@@ -15,9 +15,11 @@ import dagster as dg
 
 from b2cal_assets.assets.broken import broken_asset
 from b2cal_assets.assets.runs import run_assets
-from b2cal_assets.campaign_assets import bucket_job, bucket_runs_spec, campaign_assets
+from b2cal_assets.campaign_assets import AssetJob, bucket_job, bucket_runs_spec, campaign_assets
 from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.code_locations import LOCATION_VARIABLE, campaign_of
 from b2cal_assets.collecting_ahead import ahead_calibrations, ahead_job
+from b2cal_assets.local_offers import local_specs
 from b2cal_assets.run_mirror import RunMirror
 from b2cal_assets.workshop import Correspondence, SilentObserver, Workshop
 from b2cal_core.campaign_states import CampaignState
@@ -130,10 +132,17 @@ def _shown(store: CampaignStore) -> list[str]:
         return list(store.names())
 
 
-def read_plans(store: CampaignStore) -> tuple[list[CampaignPlan], dict[str, CalibrationError]]:
-    """The campaigns of a store that are not archived, and what is wrong with those that cannot be read."""
+def read_plans(store: CampaignStore, only: str | None = None) -> tuple[list[CampaignPlan], dict[str, CalibrationError]]:
+    """The campaigns of a store that are not archived, and what is wrong with those that cannot be read.
+
+    Args:
+        store: where campaigns are.
+        only: the one to read; that there is no such campaign is wrong with it, too.
+    """
     plans, broken = [], {}
-    for name in _shown(store):
+    shown = _shown(store)
+    wanted = shown if only is None else [only] if only in shown or only not in store.names() else []
+    for name in wanted:
         try:
             plans.append(CampaignPlan.read(store, name))
         except CalibrationError as error:
@@ -160,7 +169,7 @@ def build_definitions(
     workshop: Workshop | None = None,
     executor: dg.ExecutorDefinition | None = None,
 ) -> dg.Definitions:
-    """The definitions of one installation.
+    """The definitions of one installation, all in one location.
 
     Args:
         home: where its state is; by default what the environment says.
@@ -173,16 +182,10 @@ def build_definitions(
     if plans is None:
         plans, broken = read_plans(FileCampaignStore(home))
         plans = plans if plans or broken else [reference_plan()]
-    jobs = [bucket_job(plan, executor or service_executor(plan)) for plan in plans]
     used = workshop or EmbeddedWorkshop(home=str(home.path))
-    ahead = [ahead_job(plan, executor or service_executor(plan), used) for plan in plans if ahead_calibrations(plan)]
+    jobs, ahead = _jobs(plans, used, executor)
     return dg.Definitions(
-        assets=[
-            *run_assets(),
-            *(bucket_runs_spec(plan) for plan in plans),
-            *(asset for plan in plans for asset in campaign_assets(plan)),
-            *(broken_asset(name, error) for name, error in broken.items()),
-        ],
+        assets=[*run_assets(), *_assets(plans, broken)],
         jobs=[*jobs, *ahead],
         sensors=[
             *_feeds(home),
@@ -194,6 +197,57 @@ def build_definitions(
     )
 
 
+def shared_definitions(home: Home, *, workshop: Workshop | None = None) -> dg.Definitions:
+    """What campaigns share that have a location each: the runs and how they come in, and who is told what."""
+    plans, _ = read_plans(FileCampaignStore(home))
+    return dg.Definitions(
+        assets=run_assets(),
+        sensors=[*_feeds(home), new_runs_sensor([], []), *([notices_sensor(plans)] if plans else [])],
+        resources={"workshop": workshop or EmbeddedWorkshop(home=str(home.path))},
+    )
+
+
+def campaign_definitions(
+    home: Home, campaign: str, *, workshop: Workshop | None = None, executor: dg.ExecutorDefinition | None = None
+) -> dg.Definitions:
+    """What the location of one campaign shows; nothing once the campaign is archived.
+
+    The runs that its buckets are of are only referred to: the shared location has them.
+    """
+    plans, broken = read_plans(FileCampaignStore(home), campaign)
+    used = workshop or EmbeddedWorkshop(home=str(home.path))
+    jobs, ahead = _jobs(plans, used, executor)
+    starters = [new_runs_sensor(plans, [*jobs, *ahead], registers=False), gates_sensor(plans, jobs)]
+    return dg.Definitions(
+        assets=_assets(plans, broken),
+        jobs=[*jobs, *ahead],
+        sensors=starters if plans else [],
+        resources={"workshop": used},
+        executor=executor or service_executor(),
+    )
+
+
+def _jobs(
+    plans: Sequence[CampaignPlan], workshop: object, executor: dg.ExecutorDefinition | None
+) -> tuple[list[AssetJob], list[dg.JobDefinition]]:
+    """The jobs that work buckets, and those that collect ahead; ``workshop`` is the resource."""
+    jobs = [bucket_job(plan, executor or service_executor(plan)) for plan in plans]
+    early = [plan for plan in plans if ahead_calibrations(plan)]
+    return jobs, [ahead_job(plan, executor or service_executor(plan), workshop) for plan in early]
+
+
+def _assets(
+    plans: Sequence[CampaignPlan], broken: Mapping[str, CalibrationError]
+) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The assets of campaigns, and what stands for those that cannot be read."""
+    return [
+        *(bucket_runs_spec(plan) for plan in plans),
+        *local_specs(plans),
+        *(asset for plan in plans for asset in campaign_assets(plan)),
+        *(broken_asset(name, error) for name, error in broken.items()),
+    ]
+
+
 def _feeds(home: Home) -> list[dg.SensorDefinition]:
     """The sensor of the detector's run registry, where there is one."""
     mirror = embedded_mirror(home)
@@ -202,5 +256,9 @@ def _feeds(home: Home) -> list[dg.SensorDefinition]:
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What ``dagster dev`` and the code server load."""
-    return build_definitions()
+    """What ``dagster dev`` and a code server load: everything, or what the location shows that they are told to be."""
+    location = os.environ.get(LOCATION_VARIABLE)
+    if not location:
+        return build_definitions()
+    home, campaign = Home.from_environment(), campaign_of(location)
+    return shared_definitions(home) if campaign is None else campaign_definitions(home, campaign)

@@ -50,24 +50,34 @@ def new_runs_sensor(
     plans: Sequence[CampaignPlan],
     jobs: Sequence[AssetJob | dg.JobDefinition],
     *,
+    registers: bool = True,
     seconds: int = 30,
     intake_seconds: float = INTAKE_SECONDS,
 ) -> dg.SensorDefinition:
-    """The sensor over all campaigns; ``seconds`` lie between ticks, ``intake_seconds`` at most go into new runs."""
+    """The sensor over the campaigns of a code location.
+
+    Args:
+        plans: of the campaigns.
+        jobs: those that work their buckets, and those that collect ahead.
+        registers: whether it registers new runs with Dagster; with several locations, that of one of them does.
+        seconds: between its ticks.
+        intake_seconds: of a tick at most that go into new runs.
+    """
+    tasks = {"registers new runs": registers, "forms buckets and starts the work on them": bool(plans)}
 
     @dg.sensor(
         name="new_runs",
         jobs=list(jobs),
         minimum_interval_seconds=seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Registers new runs, forms buckets and starts the work on them.",
+        description=", ".join(task for task, is_ours in tasks.items() if is_ours).capitalize(),
     )
     def new_runs(
         context: dg.SensorEvaluationContext, workshop: dg.ResourceParam[Workshop]
     ) -> dg.SensorResult | dg.SkipReason:
         _keep_what_is_loaded()
         try:
-            taken = _take_in(context, workshop, plans, seconds=intake_seconds)
+            taken = _take_in(context, workshop, plans, registers=registers, seconds=intake_seconds)
             booked = {plan: _buckets(plan, workshop, taken, context.instance) for plan in plans}
             late = [line for plan in plans for line in _tell_changes(plan, workshop, context.instance, taken)]
             idle = resting(workshop.campaigns)
@@ -139,9 +149,14 @@ class _Intake:
 
 
 def _take_in(
-    context: dg.SensorEvaluationContext, workshop: Workshop, plans: Iterable[CampaignPlan], *, seconds: float
+    context: dg.SensorEvaluationContext,
+    workshop: Workshop,
+    plans: Iterable[CampaignPlan],
+    *,
+    registers: bool,
+    seconds: float,
 ) -> _Intake:
-    """Register changed runs with Dagster, page by page.
+    """Read changed runs page by page, and register them with Dagster where that is this sensor's business.
 
     Runs are reported before the cursor moves: a tick that dies in between reports some of them twice, and loses none.
     """
@@ -149,8 +164,9 @@ def _take_in(
     cursor, count, end = int(context.cursor or 0), 0, time.monotonic() + seconds
     while True:
         records, cursor = workshop.runs.changes(cursor, PAGE)
-        context.instance.add_dynamic_partitions(str(RUNS.name), [run_key(record.run) for record in records])
-        report_all(context.instance, run_materializations(records))
+        if registers:
+            context.instance.add_dynamic_partitions(str(RUNS.name), [run_key(record.run) for record in records])
+            report_all(context.instance, run_materializations(records))
         for one in news.values():
             one.note(records)
         count += len(records)

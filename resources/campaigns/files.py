@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -143,11 +143,22 @@ class FileCampaignStore(CampaignStore):
         """Another one whenever a campaign, its state, a catalogue or a script was changed since."""
         found = list(self._home.campaigns.glob("*.yaml"))
         for release in self.releases():
-            found += self._home.catalogues.joinpath(release).glob("*.json")
-            with suppress(ConfigurationError):
-                found += self.scripts(release).glob("*.py")
-        stats = [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in sorted(found)]
-        return hashlib.sha256(f"{stats} {sorted(self.states().items())}".encode()).hexdigest()
+            found += self._files_of(release)
+        return _digest(found, sorted(self.states().items()))
+
+    def fingerprint_of(self, name: str) -> str:
+        """Another one whenever the campaign's file, or the catalogue or a script of its release, was changed since."""
+        found = list(self._home.campaigns.glob(f"{name}.yaml"))
+        with suppress(ConfigurationError):
+            found += self._files_of(self.campaign(name).catalogue)
+        return _digest(found)
+
+    def _files_of(self, release: str) -> list[Path]:
+        """The files of a release's catalogue, and its scripts as far as they are there."""
+        found = list(self._home.catalogues.joinpath(release).glob("*.json"))
+        with suppress(ConfigurationError):
+            found += self.scripts(release).glob("*.py")
+        return found
 
     def _release_file(self, release: str, name: str) -> dict[str, Any]:
         file = self._home.catalogues / release / name
@@ -162,6 +173,12 @@ class FileCampaignStore(CampaignStore):
         except json.JSONDecodeError as error:
             raise ConfigurationError(f"{file} is damaged: {error}; import the release {release} again") from error
         return dict(fields)
+
+
+def _digest(files: Iterable[Path], others: object = None) -> str:
+    """Another one whenever one of the files came, went or was written, or something else changed."""
+    stats = [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in sorted(files)]
+    return hashlib.sha256(f"{stats} {others}".encode()).hexdigest()
 
 
 def parse_campaign(text: str, source: str) -> Campaign:

@@ -80,3 +80,26 @@ def test_a_home_without_room_is_told_so(store: FileCampaignStore, home: Home) ->
     home.campaigns.write_text("a file where a directory should be")
     with pytest.raises(BackendError, match=r"prompt\.yaml cannot be written"):
         store.save_campaign(CAMPAIGN)
+
+
+def test_a_campaign_counts_as_changed_by_its_own_file_and_release_only(
+    store: FileCampaignStore, home: Home, tmp_path: Path
+) -> None:
+    scripts = tmp_path / "others"
+    scripts.mkdir()
+    store.save_catalogue("r2", small_catalogue(), scripts=scripts)
+    store.save_campaign(CAMPAIGN)
+    other = (
+        CAMPAIGN.replace("name: prompt", "name: other")
+        .replace("catalogue: r1", "catalogue: r2")
+        .replace("data_", "other_")
+    )
+    (home.campaigns / "other.yaml").write_text(other)
+    first, second = store.fingerprint_of("prompt"), store.fingerprint_of("other")
+    (scripts / "caf_new.py").write_text("# new\n")
+    assert store.fingerprint_of("prompt") == first
+    assert store.fingerprint_of("other") != second
+    store.save_campaign(CAMPAIGN + "# changed\n")
+    assert store.fingerprint_of("prompt") != first
+    (home.campaigns / "other.yaml").write_text("name: [")
+    assert store.fingerprint_of("other") not in {second, store.fingerprint_of("nowhere")}
