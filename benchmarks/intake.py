@@ -32,6 +32,8 @@ COLD, PEER, REGISTERED, TAKEN = "cold intake", "bare inserts", "registered", "ta
 ASKED = "work on its buckets asked for"
 RUNS_PER_SECOND, TICK_MS, GROWN_MB = 5000.0, 200.0, 10.0
 _MILLI = 1000
+_IN_CLEAR = "&ssl_disabled=true"
+"""For a server on the same machine, as docs/production.md has it."""
 
 
 def main() -> None:
@@ -83,8 +85,8 @@ def _measured(kind: str, options: argparse.Namespace) -> Iterator[Line]:
     with tempfile.TemporaryDirectory(prefix="b2cal-intake-") as directory:
         home = Home(Path(directory) / "home").create()
         with _server(kind, Path(directory)) as server:
-            bare = server.new_database() if server else f"sqlite:///{directory}/bare.db"
-            _set_up(home, server.new_database() if server else None)
+            bare = server.new_database() + _IN_CLEAR if server else f"sqlite:///{directory}/bare.db"
+            _set_up(home, server.new_database() + _IN_CLEAR if server else None)
             yield from _lines(str(home.path), bare, options)
 
 
@@ -129,8 +131,7 @@ def _set_up(home: Home, database: str | None) -> None:
     settings: dict[str, Any] = {"telemetry": {"enabled": False}}
     if database is not None:
         (home.path / "deployment.yaml").write_text(yaml.safe_dump({"storage": {"database": database}}))
-        plain = database.split("?")[0].replace("+pymysql", "+mysqlconnector")
-        settings["storage"] = {"mysql": {"mysql_url": plain}}
+        settings["storage"] = {"mysql": {"mysql_url": database}}
     (home.dagster_home / "dagster.yaml").write_text(yaml.safe_dump(settings))
 
 
