@@ -34,6 +34,21 @@ def bucket_runs_key(campaign: str) -> dg.AssetKey:
     return dg.AssetKey([campaign, "runs"])
 
 
+def import_key(campaign: str, name: str) -> dg.AssetKey:
+    """The key of what a campaign imports of a subsystem's payloads; ``name`` is the import's."""
+    return dg.AssetKey([campaign, name])
+
+
+def offer_key(campaign: str, name: str) -> dg.AssetKey:
+    """The key of what source tags have of an import for a campaign's buckets."""
+    return dg.AssetKey([campaign, f"offered_{name}"])
+
+
+def source_tag_key(tag: str) -> dg.AssetKey:
+    """The key of a global tag that a subsystem fills."""
+    return dg.AssetKey(["local", tag])
+
+
 def published_key(campaign: str) -> dg.AssetKey:
     """The key of what a campaign published."""
     return dg.AssetKey([campaign, "published"])

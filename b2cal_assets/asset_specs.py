@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
-from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, published_key
+from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, import_key, published_key
 from b2cal_assets.campaign_plans import CampaignPlan, code_version
 from b2cal_core.campaigns import Gate
 
@@ -29,16 +29,19 @@ def inputs_of(plan: CampaignPlan, key: dg.AssetKey) -> tuple[dg.AssetKey, ...]:
 
 
 def bucket_edges(plan: CampaignPlan, key: dg.AssetKey) -> list[dg.AssetDep]:
-    """The edges from ``inputs_of`` to an asset."""
+    """The edges from ``inputs_of`` to an asset; imports stand before what nothing else stands before."""
+    if plan.import_of(key) is not None:
+        return []
+    imports = [dg.AssetDep(import_key(plan.name, name)) for name in plan.imports]
     if key == cdst_key(plan.name):
-        return _after(plan, plan.raw_stage, plan.campaign.gates.cdst)
+        return _after(plan, plan.raw_stage, plan.campaign.gates.cdst) or imports
     if key == published_key(plan.name):
         return _after(plan, plan.calibrations, plan.campaign.gates.publish)
     calibration = plan.calibration_of(key)
     if key.path[-1] in {Part.validation, Part.sign_off}:
         return [dg.AssetDep(calibration_key(plan.name, calibration, Part.payloads))]
     production = [dg.AssetDep(cdst_key(plan.name))] if calibration in plan.cdst_stage else []
-    return [*production, *_after(plan, plan.nearest(calibration), plan.campaign.gates.downstream)]
+    return [*production, *_after(plan, plan.nearest(calibration), plan.campaign.gates.downstream)] or imports
 
 
 def part_spec(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, published_key
+from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, import_key, published_key
 from b2cal_assets.bucket_records import BucketRecords
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_core.buckets import Bucket
@@ -25,12 +25,19 @@ class BucketLedger(BucketRecords):
 
     def reasons_against_calibrating(self, calibration: str) -> tuple[str, ...]:
         """Why a calibration may not start; nothing when it may."""
-        return self._gate(self._plan.campaign.gates.downstream, self._plan.upstream(calibration))
+        shut = self._gate(self._plan.campaign.gates.downstream, self._plan.upstream(calibration))
+        return (*self._reasons_of_imports(), *shut)
+
+    def reasons_against_importing(self, name: str) -> tuple[str, ...]:
+        """Why local calibrations cannot be imported, as the source tags were seen last; nothing when they can."""
+        offer = self.offer(name)
+        return () if offer is None else offer.lacking
 
     def reasons_against_cdst(self) -> tuple[str, ...]:
         """Why cDST files may not be produced; nothing when they may."""
         shut = self._gate(self._plan.campaign.gates.cdst, self._plan.raw_stage)
-        return (*shut, *self._not_judged(self._plan.raw_stage), *self._not_fresh(self._plan.raw_stage))
+        imports = self._reasons_of_imports(fresh=True)
+        return (*imports, *shut, *self._not_judged(self._plan.raw_stage), *self._not_fresh(self._plan.raw_stage))
 
     def reasons_against_publishing(self, buckets: Iterable[Bucket]) -> tuple[str, ...]:
         """Why the bucket may not be published; ``buckets`` are all of the campaign."""
@@ -38,7 +45,8 @@ class BucketLedger(BucketRecords):
         names = self._plan.calibrations
         shut = self._gate(self._plan.campaign.gates.publish, names)
         late = check_order(self._bucket, buckets, published, campaign=self._plan.name)
-        return (*shut, *self._not_judged(names), *self._not_fresh(names), *late)
+        imports = self._reasons_of_imports(fresh=True)
+        return (*imports, *shut, *self._not_judged(names), *self._not_fresh(names), *late)
 
     def reasons_against_reading_cdst(self) -> tuple[str, ...]:
         """Why calibrations of the cDST stage may not start; nothing when there are cDST files."""
@@ -60,6 +68,8 @@ class BucketLedger(BucketRecords):
         return not self._lacks(key)
 
     def _lacks(self, key: dg.AssetKey) -> bool:
+        if self._plan.import_of(key) is not None and self.has(published_key(self._plan.name)):
+            return False  # it was published with what it has, or before its campaign imported anything
         if not self.has(key) or self._is_made_again(key):
             return True
         if key.path[-1] == Part.validation:
@@ -70,7 +80,7 @@ class BucketLedger(BucketRecords):
         """Whether the payloads, and with them what judges them, or the cDST files are to be made again."""
         if key == published_key(self._plan.name):
             return False  # a running tag is never changed backwards; a person looks whether anything can be done
-        own = () if key == cdst_key(self._plan.name) else (self._plan.calibration_of(key),)
+        own = (self._plan.calibration_of(key),) if self._is_of_calibration(key) else ()
         if any(self.awaits_redo(name) for name in own) or self.reads_other_files(self.source(key)):
             return True
         if self._plan.campaign.gates.redo_downstream is RedoPolicy.ask:
@@ -81,8 +91,11 @@ class BucketLedger(BucketRecords):
 
     def source(self, key: dg.AssetKey) -> dg.AssetKey:
         """The asset that is made again where this one is: the payloads for all parts of a calibration, else itself."""
+        return self._payloads_key(self._plan.calibration_of(key)) if self._is_of_calibration(key) else key
+
+    def _is_of_calibration(self, key: dg.AssetKey) -> bool:
         of_bucket = key in {cdst_key(self._plan.name), published_key(self._plan.name)}
-        return key if of_bucket else self._payloads_key(self._plan.calibration_of(key))
+        return not of_bucket and self._plan.import_of(key) is None
 
     def is_left_to_people(self, key: dg.AssetKey) -> bool:
         """Whether the asset is to be made again, and the campaign does not do that by itself, or did it too often."""
@@ -95,7 +108,7 @@ class BucketLedger(BucketRecords):
         """Whether it was rejected, or its runs changed, and a person starts the redo."""
         if self.reads_other_files(source) and self._plan.campaign.gates.redo_downstream is RedoPolicy.ask:
             return True
-        if self._plan.campaign.gates.redo is RedoPolicy.always or source == cdst_key(self._plan.name):
+        if self._plan.campaign.gates.redo is RedoPolicy.always or not self._is_of_calibration(source):
             return False
         return self.awaits_redo(self._plan.calibration_of(source))
 
@@ -118,6 +131,8 @@ class BucketLedger(BucketRecords):
             return self.reasons_against_publishing(buckets)
         if key == cdst_key(self._plan.name):
             return self.reasons_against_cdst()
+        if (name := self._plan.import_of(key)) is not None:
+            return self.reasons_against_importing(name)
         calibration, part = self._plan.calibration_of(key), Part(key.path[-1])
         if part in {Part.collector_output, Part.payloads}:
             return (*self._reasons_against_collecting(calibration), *self.shortage_reasons(calibration, buckets))
@@ -175,6 +190,18 @@ class BucketLedger(BucketRecords):
             deciders=self._plan.campaign.deciders(self._plan.settings(calibration).expert_username),
         )
 
+    def _reasons_of_imports(self, *, fresh: bool = False) -> tuple[str, ...]:
+        """Why what reads imports may not start yet; with ``fresh``, also when a source tag has something else since."""
+        keys = {name: import_key(self._plan.name, name) for name in self._plan.imports}
+        waits = (name for name, key in keys.items() if self._lacks(key) or (fresh and self._changes(key)))
+        return tuple(reason for name in waits for reason in self._why_to_import(name))
+
+    def _why_to_import(self, name: str) -> tuple[str, ...]:
+        place = f"{self._plan.name} {self._bucket.key}"
+        changed = "; ".join(self._changes(import_key(self._plan.name, name)))
+        why = changed or f"{name} is not imported yet in {place}"
+        return self.reasons_against_importing(name) or (f"{why}; import it: b2cal bucket run {place} --only {name}",)
+
     def _not_fresh(self, calibrations: Sequence[str]) -> tuple[str, ...]:
         """Payloads made from others that changed since, unless a person accepted them after that."""
         place = f"{self._plan.name} {self._bucket.key}"
@@ -212,5 +239,10 @@ def started_buckets(plan: CampaignPlan, instance: dg.DagsterInstance) -> set[str
 
 def finished_buckets(plan: CampaignPlan, instance: dg.DagsterInstance) -> set[str]:
     """Keys of the buckets of which every asset was made."""
-    made = [set(instance.get_materialized_partitions(key)) for key in plan.asset_keys()]
+    made = [set(instance.get_materialized_partitions(key)) for key in decisive_keys(plan)]
     return set.intersection(*made)
+
+
+def decisive_keys(plan: CampaignPlan) -> tuple[dg.AssetKey, ...]:
+    """The assets without which no bucket is finished; one published before its campaign imported anything is."""
+    return tuple(key for key in plan.asset_keys() if plan.import_of(key) is None)

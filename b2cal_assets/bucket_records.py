@@ -8,7 +8,15 @@ from typing import Any
 
 import dagster as dg
 
-from b2cal_assets.asset_keys import Part, bucket_runs_key, calibration_key, cdst_key, published_key
+from b2cal_assets.asset_keys import (
+    Part,
+    bucket_runs_key,
+    calibration_key,
+    cdst_key,
+    import_key,
+    offer_key,
+    published_key,
+)
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_core.buckets import Bucket
 from b2cal_core.data_shortage import ShortageChoice
@@ -20,17 +28,30 @@ from b2cal_core.waivers import waiver_over
 
 CONTENT, NAMES, VERDICT, EVIDENCE = "content", "payload names", "verdict", "evidence"
 FAILED_FIGURES, MADE_FROM, REDONE = "failed figures", "made from", "redone with"
-SELECTED = "selected files"
+SELECTED, LACKING = "selected files", "lacking"
 """Metadata that later steps rely on."""
 _PARTS = frozenset(Part)
 
 
 @dataclass(frozen=True, slots=True)
 class PayloadRecord:
-    """The payloads a calibration made last: a hash of their content and IoVs, and their names."""
+    """The payloads a calibration made last, or an import brought: a hash of their content and IoVs, and their names."""
 
     content: str
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What source tags had for an import when they were looked at last.
+
+    Attributes:
+        content: a hash of the payloads and IoVs, clipped to the bucket.
+        lacking: what hinders the import, in sentences.
+    """
+
+    content: str
+    lacking: tuple[str, ...]
 
 
 class BucketRecords:
@@ -65,12 +86,17 @@ class BucketRecords:
         """The bucket that this is the ledger of."""
         return self._bucket
 
-    def payloads(self, calibration: str) -> PayloadRecord | None:
-        """The payloads made last, or ``None``."""
-        found = self.metadata(calibration_key(self._plan.name, calibration, Part.payloads))
+    def payloads(self, name: str) -> PayloadRecord | None:
+        """The payloads that a calibration made last, or an import brought; or ``None``."""
+        found = self.metadata(self._payloads_key(name))
         if found is None:
             return None
         return PayloadRecord(str(found[CONTENT].value), tuple(found[NAMES].value))
+
+    def offer(self, name: str) -> Offer | None:
+        """What the source tags of an import had for the bucket last; ``None`` when nobody has looked."""
+        found = self.metadata(offer_key(self._plan.name, name))
+        return None if found is None else Offer(str(found[CONTENT].value), tuple(found[LACKING].value))
 
     def choices(self, calibration: str) -> tuple[ShortageChoice, ...]:
         """What was chosen for a calibration that had not enough data, in order."""
@@ -145,7 +171,12 @@ class BucketRecords:
         return redo_in_force(self.decisions(calibration))
 
     def told_at(self, key: dg.AssetKey) -> float:
-        """When a person said last what is to be done otherwise, in seconds since 1970; 0 when nobody did."""
+        """When a person said last what is to be done otherwise, in seconds since 1970; 0 when nobody did.
+
+        What is imported is told otherwise by its source tags.
+        """
+        if (name := self._plan.import_of(key)) is not None:
+            return self.made_at(offer_key(self._plan.name, name))
         told = self.decisions(self._plan.calibration_of(key)) if key.path[-1] in _PARTS else ()
         return max((decision.when.timestamp() for decision in told if decision.redo is not None), default=0.0)
 
@@ -181,7 +212,9 @@ class BucketRecords:
         return (*rejected, *self._changes(self._payloads_key(calibration)))
 
     def _changes(self, key: dg.AssetKey) -> tuple[str, ...]:
-        """What became of the payloads that payloads, cDST files or a publication were made from."""
+        """What became of what payloads, cDST files, an import or a publication were made from."""
+        if (name := self._plan.import_of(key)) is not None:
+            return self._other_offer(name)
         made = self.metadata(key) or {}
         before: Mapping[str, str] = made[MADE_FROM].value if MADE_FROM in made else {}
         what = self._plan.calibration_of(key) if key.path[-1] in _PARTS else key.path[-1]
@@ -201,6 +234,14 @@ class BucketRecords:
             if (now := self.payloads(name)) is not None and now.content != content
         )
 
+    def _other_offer(self, name: str) -> tuple[str, ...]:
+        """That source tags have something else for the bucket than was imported; nothing once it is published."""
+        offer, made = self.offer(name), self.payloads(name)
+        if offer is None or made is None or offer.content == made.content or self.has(published_key(self._plan.name)):
+            return ()
+        tags = ", ".join(source.tag for source in self._plan.sources(name))
+        return (f"what {tags} has for the bucket changed since {name} was made", *offer.lacking)
+
     def _selected(self, key: dg.AssetKey) -> str:
         """A hash of the registered files that an asset is made from, as reported last; empty while none was."""
         reported = self.metadata(bucket_runs_key(self._plan.name)) or {}
@@ -208,15 +249,19 @@ class BucketRecords:
         return str(reported[SELECTED].value.get(own, "")) if SELECTED in reported else ""
 
     def _seen_by(self, key: dg.AssetKey) -> tuple[str, ...]:
-        """The calibrations whose payloads an asset is made from."""
+        """The imports and calibrations whose payloads an asset is made from."""
         if key == published_key(self._plan.name):
-            return self._plan.calibrations
+            return (*self._plan.imports, *self._plan.calibrations)
         if key == cdst_key(self._plan.name):
-            return self._plan.raw_stage
+            return (*self._plan.imports, *self._plan.raw_stage)
+        if self._plan.import_of(key) is not None:
+            return ()
         return self._plan.visible(self._plan.calibration_of(key))
 
-    def _payloads_key(self, calibration: str) -> dg.AssetKey:
-        return calibration_key(self._plan.name, calibration, Part.payloads)
+    def _payloads_key(self, name: str) -> dg.AssetKey:
+        if name in self._plan.imports:
+            return import_key(self._plan.name, name)
+        return calibration_key(self._plan.name, name, Part.payloads)
 
     def _record(self, key: dg.AssetKey) -> dg.EventLogRecord | None:
         wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[self._bucket.key])

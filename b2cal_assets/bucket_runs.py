@@ -23,6 +23,7 @@ from b2cal_assets.instance_settings import (
     prepare_dagster_home,
     telling_storage_failures,
 )
+from b2cal_assets.local_offers import SourceTags, report_offers
 from b2cal_assets.partitions import bucket_partitions_name
 from b2cal_assets.quiet_logging import quiet_logger
 from b2cal_assets.workshop import Workshop
@@ -81,7 +82,8 @@ class BucketRunner:
         self._instance.add_dynamic_partitions(bucket_partitions_name(self._plan.name), [bucket.key])
         ledger = self._ledger(bucket)
         runs = runs_of(ledger, self._workshop.runs, self._workshop.campaigns)
-        if report_runs(ledger, runs, self._instance):
+        tags = SourceTags(self._workshop.conditions)
+        if report_runs(ledger, runs, self._instance) | report_offers(ledger, tags, self._instance):
             ledger = self._ledger(bucket)
         asked = self._asked_for(only)
         missing = [key for key in ledger.missing() if key in asked]

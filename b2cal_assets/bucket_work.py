@@ -71,9 +71,9 @@ class BucketWork:
         earlier = [b for b in self.workshop.campaigns.buckets(self.plan.name) if b.last < self.bucket.first]
         return max(earlier, default=None)
 
-    def chain(self, calibrations: Iterable[str]) -> tuple[str, ...]:
-        """The base tags, and above them what these calibrations have made for the bucket."""
-        made = (self.ledger.payloads(name) for name in calibrations)
+    def chain(self, steps: Iterable[str]) -> tuple[str, ...]:
+        """The base tags, and above them what these imports and calibrations have made for the bucket."""
+        made = (self.ledger.payloads(name) for name in steps)
         names = {name for record in made if record is not None for name in record.names}
         own = input_tag(self.workshop.conditions, self.staging_tag, names) if names else None
         return self.plan.campaign.base_tags if own is None else (*self.plan.campaign.base_tags, own)
@@ -156,7 +156,7 @@ class BucketWork:
                 f"no raw file of bucket {self.bucket.key} is asked for by the calibrations of the cDST stage; "
                 "look at the quality of its runs: b2cal runs list"
             )
-        chain = self.chain(self.plan.raw_stage)
+        chain = self.chain((*self.plan.imports, *self.plan.raw_stage))
         urgency = self.plan.priority(CDST)
         return CdstRequest(self._cdst_directory, chosen, chain, self.plan.campaign.failures, priority=urgency)
 
@@ -183,19 +183,17 @@ class BucketWork:
                 f"b2cal bucket run {self.plan.name} {self.bucket.key} --only cdst"
             ) from error
 
-    def previous_payloads(self, calibration: str) -> Path | None:
-        """A testing payload storage with what was valid before the bucket, of the names the calibration has staged."""
+    def previous_payloads(self, step: str) -> Path | None:
+        """A testing payload storage with what was valid before the bucket, of the names a step has staged."""
         conditions, before = self.workshop.conditions, self.previous_bucket
-        made = self.ledger.payloads(calibration)
-        names = set(self.plan.settings(calibration).produced_payloads) | set(made.names if made else ())
+        made = self.ledger.payloads(step)
+        names = set(self.plan.produced(step)) | set(made.names if made else ())
         chain = list(self.plan.campaign.base_tags)
         at = self.bucket.first
         if before is not None and links_of(conditions, self.plan.staging_tag(before), names):
             chain.append(self.plan.staging_tag(before))
             at = before.last
-        directory = (
-            self.workshop.places.work(self.plan.name, self.bucket) / "previous_payloads" / asset_name(calibration)
-        )
+        directory = self.workshop.places.work(self.plan.name, self.bucket) / "previous_payloads" / asset_name(step)
         return conditions.export(chain, directory, within=IoV(*at, *at), names=names).parent
 
     @property

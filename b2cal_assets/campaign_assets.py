@@ -6,6 +6,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from b2cal_assets.asset_keys import CDST_RUNS, RAW_RUNS, bucket_runs_key
 from b2cal_assets.assets.calibration import calibration_asset
 from b2cal_assets.assets.cdst import cdst_asset
+from b2cal_assets.assets.local_import import import_asset
 from b2cal_assets.assets.published import published_asset
 from b2cal_assets.assets.validation import validation_asset
 from b2cal_assets.campaign_plans import CampaignPlan
@@ -34,9 +35,10 @@ def bucket_runs_spec(plan: CampaignPlan) -> dg.AssetSpec:
 
 def campaign_assets(plan: CampaignPlan) -> list[dg.AssetsDefinition]:
     """All assets of the campaign that are made, in the order of the work."""
+    imports = [import_asset(plan, name) for name in plan.imports]
     calibrations = [make(plan, name) for name in plan.calibrations for make in (calibration_asset, validation_asset)]
     production = [cdst_asset(plan)] if plan.cdst_stage else []
-    return [*calibrations, *production, published_asset(plan)]
+    return [*imports, *calibrations, *production, published_asset(plan)]
 
 
 def bucket_job_name(campaign: str) -> str:

@@ -9,11 +9,12 @@ from typing import Any, Self
 
 import dagster as dg
 
-from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, published_key
+from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, import_key, published_key
 from b2cal_core.buckets import Bucket
 from b2cal_core.campaigns import Campaign
-from b2cal_core.errors import CatalogueError
+from b2cal_core.errors import CatalogueError, ConfigurationError
 from b2cal_core.graphs import weight_behind
+from b2cal_core.local_calibrations import LocalSource, import_name
 from b2cal_core.ports import CampaignStore
 from b2cal_core.settings import CalibrationSettings, Catalogue
 
@@ -43,8 +44,14 @@ class CampaignPlan:
 
         Raises:
             CatalogueError: a calibration is unknown, or depends on a later stage.
-            ConfigurationError: something is set for a calibration that the campaign does not have.
+            ConfigurationError: something is set for a calibration that the campaign does not have, or an import is
+                called like a calibration.
         """
+        doubled = [name for name in self.calibrations if name in self.imports]
+        if doubled:
+            raise ConfigurationError(
+                f"local_calibrations: the import {doubled[0]} is called like a calibration; rename the subsystem"
+            )
         for name in self.raw_stage:
             late = [other for other in self.upstream(name) if other in self.cdst_stage]
             if late:
@@ -75,15 +82,34 @@ class CampaignPlan:
         read = {name: self.catalogue[name].input_data_formats for name in self.calibrations}
         return tuple(name for name, formats in read.items() if "cdst" in formats and "raw" not in formats)
 
+    @cached_property
+    def imports(self) -> tuple[str, ...]:
+        """The imports of local calibrations, one for each subsystem, by their names as steps."""
+        return tuple(self.campaign.imported)
+
+    def sources(self, name: str) -> tuple[LocalSource, ...]:
+        """The tags that an import takes its payloads from."""
+        found = self.campaign.local_calibrations.items()
+        return next(sources for subsystem, sources in found if import_name(subsystem) == name)
+
+    def produced(self, name: str) -> tuple[str, ...]:
+        """The payloads that an import brings in, or that a calibration declares to make."""
+        return self.campaign.imported[name] if name in self.imports else self.settings(name).produced_payloads
+
     def settings(self, calibration: str) -> CalibrationSettings:
         """What the calibration's script says of itself."""
         return self.catalogue[calibration]
 
     def asset_keys(self) -> tuple[dg.AssetKey, ...]:
-        """All assets of a bucket, in the order of the work, calibrations first."""
+        """All assets of a bucket, in the order of the work: imports, calibrations, and what is made of all of them."""
+        imports = tuple(import_key(self.name, name) for name in self.imports)
         parts = tuple(calibration_key(self.name, name, part) for name in self.calibrations for part in Part)
         production = (cdst_key(self.name),) if self.cdst_stage else ()
-        return (*parts, *production, published_key(self.name))
+        return (*imports, *parts, *production, published_key(self.name))
+
+    def import_of(self, key: dg.AssetKey) -> str | None:
+        """The import whose asset this is; ``None`` when it is another asset."""
+        return next((name for name in self.imports if import_key(self.name, name) == key), None)
 
     def calibration_of(self, key: dg.AssetKey) -> str:
         """The calibration whose asset this is."""
@@ -114,11 +140,11 @@ class CampaignPlan:
         return weight_behind(needs, dict.fromkeys(needs, 1))
 
     def visible(self, calibration: str) -> tuple[str, ...]:
-        """The calibrations whose new payloads this one sees: those upstream, and those behind its cDST files."""
+        """Whose new payloads a calibration sees: imports, those upstream, and those behind its cDST files."""
         seen = set(self.upstream(calibration))
         if calibration in self.cdst_stage:
             seen |= set(self.raw_stage)
-        return tuple(name for name in self.calibrations if name in seen)
+        return (*self.imports, *(name for name in self.calibrations if name in seen))
 
     def expert_config(self, calibration: str) -> dict[str, Any]:
         """The script's configuration, its keys replaced by the campaign's."""
@@ -137,10 +163,12 @@ class CampaignPlan:
     def owners(self, calibration: str | None = None) -> list[str]:
         """The calibration's expert, else the campaign's owner: an address, or ``team:`` and a name."""
         expert = self.settings(calibration).expert_username if calibration is not None else ""
-        name = expert or self.campaign.owner
-        if not name:
-            return []
-        return [name if "@" in name else f"team:{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"]
+        return dagster_owners(expert or self.campaign.owner)
+
+    def import_owners(self, name: str) -> list[str]:
+        """Those who fill the source tags of an import, else the campaign's owner."""
+        named = dict.fromkeys(source.responsible for source in self.sources(name) if source.responsible)
+        return [owner for person in named for owner in dagster_owners(person)] or self.owners()
 
     def group(self, step: str) -> str:
         """The asset group of a calibration, by its script's name, or of one of the bucket's own assets.
@@ -162,6 +190,13 @@ class CampaignPlan:
     def staging_tag(self, bucket: Bucket) -> str:
         """The bucket's staging tag."""
         return self.campaign.staging_tag_of(bucket)
+
+
+def dagster_owners(name: str) -> list[str]:
+    """As Dagster takes owners: an address, or ``team:`` and a name; nobody for an empty name."""
+    if not name:
+        return []
+    return [name if "@" in name else f"team:{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"]
 
 
 def code_version(script: Path | None) -> str | None:

@@ -80,7 +80,7 @@ def _collecting(plan: CampaignPlan, calibration: str) -> dg.OpDefinition:
 
 
 def _collect(context: dg.OpExecutionContext, work: BucketWork, request: CafRequest, calibration: str) -> None:
-    awaited = {name for other in work.plan.visible(calibration) for name in work.plan.settings(other).produced_payloads}
+    awaited = {name for other in work.plan.visible(calibration) for name in work.plan.produced(other)}
     caf = work.workshop.caf(work.plan.campaign.site)
     observer = LoggingObserver(context.log, work.workshop.listener)
     try:

@@ -12,8 +12,8 @@ from typing import Any
 import dagster as dg
 from dagster._core.execution.stats import StepEventStatus  # the type of a public answer
 
-from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, published_key, step_name
-from b2cal_assets.bucket_records import CONTENT, EVIDENCE, VERDICT
+from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, offer_key, published_key, step_name
+from b2cal_assets.bucket_records import CONTENT, EVIDENCE, LACKING, VERDICT
 from b2cal_assets.campaign_assets import CAMPAIGN_TAG
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.observers import QUEUED
@@ -161,7 +161,8 @@ class _Way:
     @cached_property
     def claims(self) -> tuple[Claim, ...]:
         """What its time is claimed by."""
-        return (*self._dagster_runs(), *self._steps(), *self._open_decisions(), *self._shortages)
+        people = (*self._open_decisions(), *self._lacking_imports())
+        return (*self._dagster_runs(), *self._steps(), *people, *self._shortages)
 
     @cached_property
     def _records(self) -> Sequence[dg.RunRecord]:
@@ -221,6 +222,15 @@ class _Way:
             ]
             for key in (*keys, *([cdst_key(self._plan.name)] if self._plan.cdst_stage else []))
         }
+
+    def _lacking_imports(self) -> Iterator[Claim]:
+        """While source tags lack local calibrations, those who fill them are waited for."""
+        for name in self._plan.imports:
+            offers = list(self._made(offer_key(self._plan.name, name)))
+            ends = [*(at for at, _ in offers[1:]), self._now]
+            for (at, metadata), end in zip(offers, ends, strict=False):
+                if metadata[LACKING].value and at < end:
+                    yield Claim(WaitsFor.people, Span(at, end))
 
     def _open_decisions(self) -> Iterator[Claim]:
         by_hand = self._plan.campaign.gates.redo is RedoPolicy.ask

@@ -11,11 +11,14 @@ from b2cal_assets.asset_metadata import Row, round_for_people, table, threshold_
 from b2cal_assets.drifts import drifts
 from b2cal_core.buckets import Bucket
 from b2cal_core.payloads import LocalPayload
+from b2cal_core.publishing import TagIov
 from b2cal_core.ranges import ExpRun, IoV, IoVSet
 from b2cal_core.verdicts import Threshold, Verdict
 
 DECLARED, COVERED, DISJOINT, DRIFT = "declared_payloads", "bucket_covered", "no_overlap", "drift"
 FIGURES = "figures_of_merit"
+Ranged = LocalPayload | TagIov
+"""A payload of that name for these runs, wherever it is."""
 PAYLOAD_CHECKS: Mapping[str, str] = {
     DECLARED: "Every payload that the script declares was produced, and nothing else.",
     COVERED: "Every run of the bucket has each payload.",
@@ -26,9 +29,11 @@ DRIFT_THRESHOLD = Threshold(high_warn=10.0)
 """Of the median change; real detectors move, so a large one only warns unless the campaign says otherwise."""
 
 
-def check_specs(key: dg.AssetKey, buckets: dg.PartitionsDefinition) -> list[dg.AssetCheckSpec]:
-    """The checks on the payloads of one calibration, judged for each bucket by itself."""
-    return [check_spec(name, key, buckets, description=text) for name, text in PAYLOAD_CHECKS.items()]
+def check_specs(
+    key: dg.AssetKey, buckets: dg.PartitionsDefinition, checks: Mapping[str, str] = PAYLOAD_CHECKS
+) -> list[dg.AssetCheckSpec]:
+    """The checks on the payloads of one calibration or import, judged for each bucket by itself."""
+    return [check_spec(name, key, buckets, description=text) for name, text in checks.items()]
 
 
 def check_spec(name: str, key: dg.AssetKey, buckets: dg.PartitionsDefinition, *, description: str) -> dg.AssetCheckSpec:
@@ -39,7 +44,7 @@ def check_spec(name: str, key: dg.AssetKey, buckets: dg.PartitionsDefinition, *,
         return dg.AssetCheckSpec(name, asset=key, description=description, partitions_def=buckets)
 
 
-def check_declared(key: dg.AssetKey, payloads: Sequence[LocalPayload], declared: Sequence[str]) -> dg.AssetCheckResult:
+def check_declared(key: dg.AssetKey, payloads: Sequence[Ranged], declared: Sequence[str]) -> dg.AssetCheckResult:
     """Whether what was produced is what was declared; a script that declares nothing is not judged."""
     made = {payload.name for payload in payloads}
     missing, extra = sorted(set(declared) - made), sorted(made - set(declared)) if declared else []
@@ -57,7 +62,7 @@ def check_declared(key: dg.AssetKey, payloads: Sequence[LocalPayload], declared:
 
 
 def check_covered(
-    key: dg.AssetKey, payloads: Sequence[LocalPayload], bucket: Bucket, *, runs: Sequence[ExpRun]
+    key: dg.AssetKey, payloads: Sequence[Ranged], bucket: Bucket, *, runs: Sequence[ExpRun]
 ) -> dg.AssetCheckResult:
     """Whether each payload covers the bucket; a gap in which no run was registered is only worth a warning."""
     rows: list[Row] = []
@@ -76,7 +81,7 @@ def check_covered(
     )
 
 
-def overlaps(payloads: Sequence[LocalPayload]) -> tuple[tuple[str, IoV, IoV], ...]:
+def overlaps(payloads: Sequence[Ranged]) -> tuple[tuple[str, IoV, IoV], ...]:
     """IoVs of one name that share a run with the one before them that reaches furthest."""
     found = []
     furthest: dict[str, IoV] = {}
@@ -89,13 +94,19 @@ def overlaps(payloads: Sequence[LocalPayload]) -> tuple[tuple[str, IoV, IoV], ..
     return tuple(found)
 
 
-def check_disjoint(key: dg.AssetKey, payloads: Sequence[LocalPayload]) -> dg.AssetCheckResult:
+def check_disjoint(
+    key: dg.AssetKey,
+    payloads: Sequence[Ranged],
+    *,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+) -> dg.AssetCheckResult:
     """Whether no two IoVs of one payload share a run."""
     found = overlaps(payloads)
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=DISJOINT,
         passed=not found,
+        severity=severity,
         metadata={"overlaps": table({"payload": n, "IoV": str(a), "overlaps": str(b)} for n, a, b in found)},
     )
 

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_plans import code_version
 from b2cal_assets.staging import input_tag_name, links_of
+from b2cal_core.local_calibrations import LocalSource
 from b2cal_core.ports import CafRequest, ConditionsDB
 from b2cal_core.provenance import PayloadKey, Provenance
 from b2cal_core.publishing import TagIov
@@ -24,6 +26,38 @@ def provenance_of(work: BucketWork, request: CafRequest) -> Provenance:
         upstream=_payloads_of_inputs(work, request),
         config=json.loads(json.dumps(dict(request.expert_config))),  # tuples and the like as they are read back
     )
+
+
+def imported(source: LocalSource, *, subsystem: str, content: str, checks: Mapping[str, Any]) -> Provenance:
+    """What is known of payloads that were made outside.
+
+    Args:
+        source: the tag they were found in.
+        subsystem: whose tag that is.
+        content: a hash of what it had of them for a bucket.
+        checks: what was found when they were imported.
+    """
+    by = f"{subsystem}, {source.responsible}" if source.responsible else subsystem
+    return Provenance(
+        outside=f"made outside by {by}",
+        inputs=(f"global tag {source.tag}, content {content}",),
+        validation={"verdict": "made outside, not validated here", **checks},
+    )
+
+
+def keep_imported(conditions: ConditionsDB, links: Iterable[TagIov], record: Provenance, *, author: str) -> None:
+    """Write down the record for those of the linked payloads that have no complete one; what theirs says stays."""
+    keys = payload_keys(conditions, links)
+    known = conditions.provenance(keys)
+    merged = {key: _filled(known.get(key, Provenance()), record) for key in keys}
+    conditions.record_provenance({key: made for key, made in merged.items() if made != known.get(key)}, author=author)
+
+
+def _filled(known: Provenance, record: Provenance) -> Provenance:
+    if not known.missing:
+        return known
+    lacking = {name: value for name, value in record if getattr(known, name) is None}
+    return known.model_copy(update=lacking)
 
 
 def keep(conditions: ConditionsDB, links: Iterable[TagIov], record: Provenance, *, author: str) -> None:

@@ -36,6 +36,29 @@ def upload(
     return links_of(conditions, tag, names)
 
 
+def link(
+    conditions: ConditionsDB, tag: str, links: Sequence[TagIov], *, replacing: Collection[str]
+) -> tuple[TagIov, ...]:
+    """Like ``upload``, of payloads that the database has; their files are read only where others are replaced."""
+    names = frozenset(replacing) | {one.name for one in links}
+    _ensure_exists(conditions, tag)
+    present = [one.bare for one in links_of(conditions, tag, names)]
+    if sorted(present, key=_order) != sorted(links, key=_order):
+        _reopen(conditions, tag)
+        if present:  # only with files can it be done in one change
+            conditions.replace_iovs(tag, names, files_of(conditions, links))
+        else:
+            conditions.add_iovs(tag, links)
+    return links_of(conditions, tag, names)
+
+
+def files_of(conditions: ConditionsDB, links: Sequence[TagIov]) -> list[LocalPayload]:
+    """The linked payloads with their files; ``IntegrityError`` when one is damaged."""
+    known = conditions.payloads_of({(one.name, one.revision) for one in links})
+    files = {key: conditions.payload_file(payload) for key, payload in known.items()}
+    return [LocalPayload(one.name, files[one.name, one.revision], one.iov) for one in links]
+
+
 def links_of(
     conditions: ConditionsDB, tag: str, names: Collection[str] | None = None, *, within: IoV | None = None
 ) -> tuple[TagIov, ...]:
@@ -43,7 +66,7 @@ def links_of(
     if conditions.get_tag(tag) is None:
         return ()
     found = (link for link in conditions.list_iovs(tag, within) if names is None or link.name in names)
-    return tuple(sorted(found, key=lambda link: (link.name, link.iov, link.revision)))
+    return tuple(sorted(found, key=_order))
 
 
 def content_hash(conditions: ConditionsDB, links: Sequence[TagIov]) -> str:
@@ -90,6 +113,10 @@ def ensure_running(conditions: ConditionsDB, tag: str, description: str) -> None
     found = conditions.get_tag(tag)
     if found is not None and found.state is TagState.OPEN:
         _move(conditions, tag, TagState.OPEN, TagState.RUNNING)
+
+
+def _order(link: TagIov) -> tuple[str, IoV, int]:
+    return link.name, link.iov, link.revision
 
 
 def _ensure_exists(conditions: ConditionsDB, tag: str, description: str = "") -> None:

@@ -117,12 +117,15 @@ def status(ctx: typer.Context, campaign: CampaignName, bucket: BucketKey, as_jso
         for c in found.calibrations
     ]
     print_table(columns, rows, title=f"{campaign} {found.bucket} {found.label}".strip())
+    for one in found.imports:
+        say(f"{one.name}: {', '.join(one.payloads)} {'imported' if one.imported else 'not imported'}")
     if found.cdst is not None:
         say(f"cDST files: {'made' if found.cdst else 'not made'}")
     say(f"published: {'yes' if found.published else 'no'}; staging tag {found.staging_tag}")
     if found.left_out:
         say(f"left out: {len(found.left_out)} runs, {found.left_out_because}: {', '.join(found.left_out)}")
-    _say_reasons([*(c.waits_for for c in found.calibrations), found.cdst_waits_for, found.published_waits_for])
+    waits = [*(one.waits_for for one in found.imports), *(c.waits_for for c in found.calibrations)]
+    _say_reasons([*waits, found.cdst_waits_for, found.published_waits_for])
 
 
 def _say_reasons(groups: Iterable[Iterable[str]]) -> None:

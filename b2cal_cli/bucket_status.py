@@ -25,6 +25,16 @@ class CalibrationStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportStatus:
+    """One import of local calibrations; ``waits_for`` is empty when it is done or may start."""
+
+    name: str
+    payloads: tuple[str, ...]
+    imported: bool
+    waits_for: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class BucketStatus:
     """One bucket of one campaign; ``cdst`` is none when the campaign needs no cDST files.
 
@@ -36,6 +46,7 @@ class BucketStatus:
     bucket: str
     label: str
     staging_tag: str
+    imports: tuple[ImportStatus, ...]
     calibrations: tuple[CalibrationStatus, ...]
     cdst: bool | None
     cdst_waits_for: tuple[str, ...]
@@ -61,6 +72,7 @@ def status_of(opened: OpenLedger, campaigns: CampaignStore, registry: RunRegistr
         bucket=opened.bucket.key,
         label=opened.bucket.label,
         staging_tag=plan.staging_tag(opened.bucket),
+        imports=tuple(_import(opened, name) for name in plan.imports),
         calibrations=tuple(_calibration(opened, name, buckets) for name in plan.calibrations),
         cdst=has_cdst,
         cdst_waits_for=ledger.reasons_against(cdst, buckets) if has_cdst is False else (),
@@ -69,6 +81,12 @@ def status_of(opened: OpenLedger, campaigns: CampaignStore, registry: RunRegistr
         left_out=tuple(f"{record.run.exp}/{record.run.run}" for record in runs.left_out),
         left_out_because=runs.why,
     )
+
+
+def _import(opened: OpenLedger, name: str) -> ImportStatus:
+    made = opened.ledger.payloads(name) is not None
+    waits = () if made else opened.ledger.reasons_against_importing(name)
+    return ImportStatus(name, opened.plan.produced(name), imported=made, waits_for=waits)
 
 
 def _calibration(opened: OpenLedger, name: str, buckets: tuple[Bucket, ...]) -> CalibrationStatus:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from b2cal_cli.bucket import BucketKey, CampaignName, bucket_of
-from b2cal_cli.campaign import store_of
+from b2cal_cli.campaign import campaign_of, store_of
 from b2cal_cli.output import AsJson, print_json, print_table, say
 from b2cal_cli.session import home_of
 from b2cal_cli.signoff import calibration_of
@@ -21,7 +21,7 @@ def why(
     campaign: CampaignName,
     bucket: BucketKey,
     calibration: Annotated[
-        str | None, typer.Argument(metavar="[CALIBRATION]", help="Only this calibration, cdst or published.")
+        str | None, typer.Argument(metavar="[CALIBRATION]", help="Only this calibration, import, cdst or published.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -30,7 +30,7 @@ def why(
 
     chosen = bucket_of(ctx, campaign, bucket)
     short = calibration
-    if calibration not in {None, "cdst", "published"}:
+    if calibration not in {None, "cdst", "published", *campaign_of(ctx, campaign).imported}:
         short = asset_name(calibration_of(ctx, campaign, str(calibration)))
     cells = _cells(home_of(ctx), campaign, chosen, store_of(ctx).buckets(campaign))
     wanted = [cell for cell in cells if short is None or cell.name.split("/")[1] == short]

@@ -117,4 +117,5 @@ def _provenance_cells(record: "Provenance | None") -> tuple[object, ...]:
     if record is None:
         return "-", "-", "-", "-", "everything"
     verdict = (record.validation or {}).get("verdict", "-")
-    return record.code or "-", len(record.runs or ()), len(record.inputs or ()), verdict, ", ".join(record.missing)
+    maker = record.code or record.outside or "-"
+    return maker, len(record.runs or ()), len(record.inputs or ()), verdict, ", ".join(record.missing)

@@ -75,8 +75,9 @@ def work_branch(home: Home, change: WhatIf) -> BucketOutcome:
     store = FileCampaignStore(home)
     branch = store.campaign(change.branch)
     catalogue = store.catalogue(branch.catalogue)
-    steps = list(branch.calibrations_of(catalogue))
-    if any(catalogue[name].stage == "cdst" for name in steps):
+    calibrations = branch.calibrations_of(catalogue)
+    steps = [*branch.imported, *calibrations]
+    if any(catalogue[name].stage == "cdst" for name in calibrations):
         steps.append("cdst")
     ((_, outcome),) = work_buckets(home, change.branch, [Bucket.from_key(change.bucket)], only=steps)
     return outcome

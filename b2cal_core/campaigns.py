@@ -16,7 +16,7 @@ from b2cal_core.buckets import Bucket, BucketPolicy
 from b2cal_core.deputies import Deciders, Deputy
 from b2cal_core.errors import CatalogueError, ConfigurationError, reasons_of
 from b2cal_core.failure_policies import FailurePolicy
-from b2cal_core.local_calibrations import LocalSource, refuse_made, refuse_unclear
+from b2cal_core.local_calibrations import LocalSource, import_name, refuse_made, refuse_unclear
 from b2cal_core.payloads import check_tag_name
 from b2cal_core.publishing import UpdateMode
 from b2cal_core.ranges import ExpRun, IoV
@@ -26,6 +26,7 @@ from b2cal_core.settings import Catalogue
 from b2cal_core.verdicts import SignOffRule, Threshold
 
 _Part = TypeVar("_Part")
+_BUCKET_KEY = r"e\d{4,}r\d{5,}-e\d{4,}r\d{5,}"
 ON_THE_SIDE = -10
 """The priority of a campaign that is not prompt, unless it says another: below what prompt collects ahead, too."""
 
@@ -124,7 +125,7 @@ class Campaign(BaseModel):
         default_factory=dict, description="per calibration name: what is done otherwise there"
     )
     local_calibrations: dict[str, tuple[LocalSource, ...]] = Field(
-        default_factory=dict, description="per subsystem, the tags with payloads made outside that are taken for a bucket"
+        default_factory=dict, description="per subsystem, tags with payloads made outside that each bucket takes"
     )
     gates: Gates = Gates()
     site: Site = Site()
@@ -192,7 +193,7 @@ class Campaign(BaseModel):
         tags = (source.tag for sources in self.local_calibrations.values() for source in sources)
         written = sorted(filter(self.writes, tags))
         if written:
-            raise ValueError(f"local_calibrations: {written[0]} is a tag that this campaign writes; name the subsystem's")
+            raise ValueError(f"local_calibrations: {written[0]} is a tag that this campaign writes itself")
         if self.local_calibrations and self.update_mode is UpdateMode.strict:
             raise ValueError("update_mode strict refuses payloads that end, as local calibrations do with the bucket")
         return self
@@ -223,10 +224,18 @@ class Campaign(BaseModel):
         """The staging tag of a bucket."""
         return self.staging_tag.format(campaign=self.name, bucket=bucket.key)
 
+    @property
+    def imported(self) -> dict[str, tuple[str, ...]]:
+        """Import, as ``import_name`` calls it, to the payloads that it brings into a bucket."""
+        return {
+            import_name(subsystem): tuple(name for source in sources for name in source.payloads)
+            for subsystem, sources in self.local_calibrations.items()
+        }
+
     def writes(self, tag: str) -> bool:
         """Whether it is the target tag, or the staging tag of a bucket or one of those made of it."""
-        bucket = "BUCKET"
-        staging = re.escape(self.staging_tag.format(campaign=self.name, bucket=bucket)).replace(bucket, KEY.pattern)
+        around = self.staging_tag.format(campaign=self.name, bucket="/").split("/")  # no tag's name has that
+        staging = _BUCKET_KEY.join(map(re.escape, around))
         return tag == self.target_tag or re.fullmatch(f"{staging}(_in_[0-9a-f]+)?", tag) is not None
 
     def calibrations_of(self, catalogue: Catalogue) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """What is affected when a constant changes: which steps read which, how far a change spreads, and how it is told.
 
-A campaign's steps are its calibrations, its cDST production, and ``base``, what it found in its base tags. Dependencies
-are between steps and runs are ranges, so a change spreads over steps: never over single payloads or files.
+A campaign's steps are its calibrations, its cDST production, the imports of payloads made outside, and ``base``, what
+it found in its base tags. Dependencies are between steps and runs are ranges, so a change spreads over steps: never
+over single payloads or files.
 """
 
 import re
@@ -12,6 +13,7 @@ from typing import Any, Protocol, Self, TypeVar
 from b2cal_core.campaigns import Campaign
 from b2cal_core.errors import ConfigurationError
 from b2cal_core.graphs import topological_order
+from b2cal_core.local_calibrations import import_name
 from b2cal_core.payloads import check_tag_name
 from b2cal_core.ranges import IoV
 from b2cal_core.settings import Catalogue
@@ -129,16 +131,17 @@ def steps_of(campaign: Campaign, catalogue: Catalogue) -> dict[str, tuple[str, .
     """Step to the steps it reads from directly, those first that others need.
 
     What a script asks of its tags by name is not known, so every calibration, and the cDST production, counts as a
-    reader of the base tags and of all payloads that it is given.
+    reader of the base tags, of local calibrations and of all payloads that it is given.
     """
     calibrations = campaign.calibrations_of(catalogue)
     raw = tuple(name for name in calibrations if catalogue[name].stage == "raw")
-    steps: dict[str, tuple[str, ...]] = {BASE: ()}
+    given = (BASE, *map(import_name, campaign.local_calibrations))
+    steps: dict[str, tuple[str, ...]] = dict.fromkeys(given, ())
     for name in calibrations:
         made = () if name in raw else (CDST,)
-        steps[name] = (BASE, *_nearest(name, calibrations, catalogue), *made)
+        steps[name] = (*given, *_nearest(name, calibrations, catalogue), *made)
     if len(raw) < len(calibrations):
-        steps[CDST] = (BASE, *raw)
+        steps[CDST] = (*given, *raw)
     return {name: steps[name] for name in topological_order(steps)}
 
 

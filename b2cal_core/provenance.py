@@ -1,10 +1,13 @@
-"""Where a payload comes from: enough to make it again and to judge it. Published payloads have it all."""
+"""Where a payload comes from: enough to make it again and to judge it. Published payloads have it all.
+
+Of payloads that others made outside the platform not all of that is known; who made them and where they were found is.
+"""
 
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from b2cal_core.errors import DataError, in_short
 from b2cal_core.one_line import OneLine
@@ -24,6 +27,7 @@ class Provenance(OneLine):
         upstream: name and MD5 of the payloads of this campaign that were read.
         config: the configuration of the calibration.
         validation: what the validation said: verdict and figures.
+        outside: who made it, if that was outside the platform and nothing more is known of it; else ``None``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
@@ -36,13 +40,26 @@ class Provenance(OneLine):
     upstream: tuple[PayloadKey, ...] | None = None
     config: Mapping[str, Any] | None = None
     validation: Mapping[str, Any] | None = None
+    outside: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_seldom(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Records of what the platform made are written, and hashed, as before there were others."""
+        fields: dict[str, Any] = serialize(self)
+        return {name: value for name, value in fields.items() if name != "outside" or value is not None}
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The fields without which a payload is not published; no code, input, run or verdict is as bad as unknown."""
+        """The fields without which a payload is not published; no code, input, run or verdict is as bad as unknown.
+
+        Of a payload that was made outside, what was read, by which code and of which runs is not asked: where it was
+        found, as its input, and how it was judged is.
+        """
+        needed = ("inputs", "validation") if self.outside else ("code", "inputs", "runs", "validation")
+        known = () if self.outside else ("tags", "upstream", "config")
         values = {name: getattr(self, name) for name in type(self).model_fields}
-        needed = {"code", "inputs", "runs", "validation"}
-        return tuple(name for name, value in values.items() if value is None or (name in needed and not value))
+        lacks = {name for name in needed if not values[name]} | {name for name in known if values[name] is None}
+        return tuple(name for name in values if name in lacks)
 
     @property
     def hash(self) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from b2cal_core.buckets import Bucket
 from b2cal_core.campaigns import Campaign
 from b2cal_core.errors import ConfigurationError, reasons_of
+from b2cal_core.local_calibrations import LocalSource
 from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.redo import Redo
 from b2cal_core.settings import Catalogue
@@ -87,6 +88,7 @@ def branch_of(change: WhatIf, campaign: Campaign, catalogue: Catalogue) -> Campa
     fitted = fitted.fitted_to(catalogue)
     config = {name: fitted.expert_config.get(name, {}) | change.expert_config.get(name, {}) for name in chosen}
     ends = Bucket.from_key(change.bucket)
+    imported = campaign.staging_tag_of(ends)  # what the bucket had, whatever its source tags have by now
     own = {
         "name": change.branch,
         "description": f"What if, beside campaign {campaign.name}: bucket {change.bucket}.",
@@ -103,10 +105,18 @@ def branch_of(change: WhatIf, campaign: Campaign, catalogue: Catalogue) -> Campa
         "failures_of": {
             name: fitted.failures_of[name].model_dump(mode="json") for name in chosen if name in fitted.failures_of
         },
+        "local_calibrations": {
+            subsystem: [_taken_from(imported, source) for source in sources]
+            for subsystem, sources in campaign.local_calibrations.items()
+        },
         "gates": {"downstream": "verdict", "cdst": "verdict", "publish": "sign_off", "auto_sign_off": "none_fail"},
     }
     _require_known(set(change.expert_config), chosen, change.branch)
     return Campaign.from_mapping(fitted.model_dump(mode="json") | own, f"branch {change.branch}")
+
+
+def _taken_from(tag: str, source: LocalSource) -> dict[str, Any]:
+    return source.model_copy(update={"tag": tag}).model_dump(mode="json")
 
 
 def _chosen(change: WhatIf, campaign: Campaign, catalogue: Catalogue) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from b2cal_assets.bucket_ledger import BucketLedger, finished_buckets, started_b
 from b2cal_assets.campaign_assets import AssetJob, bucket_job_name, run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.closed_gates import Shown, show_cells
+from b2cal_assets.local_offers import SourceTags, report_offers
 from b2cal_assets.workshop import Workshop
 from b2cal_core.buckets import Bucket
 from b2cal_core.errors import BackendError
@@ -64,7 +65,8 @@ def gates_sensor(plans: Sequence[CampaignPlan], jobs: Sequence[AssetJob], *, sec
     ) -> dg.SensorResult | dg.SkipReason:
         shown: dict[str, Shown] = json.loads(context.cursor or "{}")
         try:
-            found = [bucket for plan in plans for bucket in _open_buckets(plan, workshop, context.instance)]
+            tags = SourceTags(workshop.conditions)
+            found = [bucket for plan in plans for bucket in _open_buckets(plan, workshop, context.instance, tags)]
             idle = resting(workshop.campaigns)
             waiting = [bucket for bucket in found if bucket.is_idle and bucket.ledger.plan.name not in idle]
             requests = [request for bucket in waiting for request in _request(bucket)]
@@ -77,7 +79,9 @@ def gates_sensor(plans: Sequence[CampaignPlan], jobs: Sequence[AssetJob], *, sec
     return gates
 
 
-def _open_buckets(plan: CampaignPlan, workshop: Workshop, instance: dg.DagsterInstance) -> Iterator[_OpenBucket]:
+def _open_buckets(
+    plan: CampaignPlan, workshop: Workshop, instance: dg.DagsterInstance, tags: SourceTags
+) -> Iterator[_OpenBucket]:
     begun, complete = started_buckets(plan, instance), finished_buckets(plan, instance)
     buckets = sorted(workshop.campaigns.buckets(plan.name))
     for bucket in buckets:
@@ -87,6 +91,8 @@ def _open_buckets(plan: CampaignPlan, workshop: Workshop, instance: dg.DagsterIn
         never_worked = bucket.key not in begun and not runs  # the business of the sensor that found its runs
         if not never_worked:
             ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs)
+            if report_offers(ledger, tags, instance):
+                ledger = ledger.of(bucket)
             yield _OpenBucket(ledger, buckets, runs, activity(instance, runs))
 
 
@@ -152,5 +158,6 @@ def _situation(opened: Sequence[dg.AssetKey], ledger: BucketLedger) -> str:
         for name in names
         if (payloads := ledger.payloads(name)) is not None
     ]
-    content = [[key.to_user_string() for key in opened], made]
+    offers = [(name, offer.content) for name in ledger.plan.imports if (offer := ledger.offer(name)) is not None]
+    content = [[key.to_user_string() for key in opened], made, *([offers] if offers else [])]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

@@ -137,6 +137,7 @@ def _payloads(
         yield checks.check_disjoint(key, payloads)
         name, one, other = found[0]
         raise ConflictError(f"payload {name} has two answers, for {one} and {other}; mend the IoVs the script saves")
+    _refuse_imported(work, calibration, payloads)
     former = work.ledger.payloads(calibration)
     links = upload(
         work.workshop.conditions, work.staging_tag, payloads, replacing=former.names if former is not None else ()
@@ -145,6 +146,17 @@ def _payloads(
     provenances.keep(work.workshop.conditions, links, made, author=f"calibration:{calibration}")
     yield _materialized(work, key, links, result=result)
     yield from _check_results(work, calibration, key, payloads=payloads)
+
+
+def _refuse_imported(work: BucketWork, calibration: str, payloads: Sequence[LocalPayload]) -> None:
+    """Scripts may make what they do not declare; the staging tag has one answer for each name."""
+    brought = {name for step in work.plan.imports for name in work.plan.produced(step)}
+    doubled = sorted({payload.name for payload in payloads} & brought)
+    if doubled:
+        raise ConflictError(
+            f"{calibration} makes {', '.join(doubled)}, which is imported as a local calibration; take it from"
+            f" local_calibrations of campaign {work.plan.name}, or leave that calibration out"
+        )
 
 
 def _made(work: BucketWork, calibration: str, result: CafResult) -> list[LocalPayload]:

@@ -87,7 +87,7 @@ def _checks(plan: CampaignPlan) -> dict[str, str]:
 def _check_simulated(work: BucketWork, key: dg.AssetKey) -> dg.AssetCheckResult:
     """Whether simulation finds all it needs for each run: a run that does not would be simulated wrongly, or not."""
     plan, conditions = work.plan, work.workshop.conditions
-    names = {name for calibration in plan.calibrations for name in plan.settings(calibration).produced_payloads}
+    names = {name for step in (*plan.imports, *plan.calibrations) for name in plan.produced(step)}
     tags = (*plan.campaign.base_tags, plan.campaign.target_tag)
     chain = [conditions.list_iovs(tag, work.bucket.iov) for tag in tags]
     missing = runs_without_constants((record.run for record in work.records), names, chain)
@@ -103,8 +103,10 @@ def _check_simulated(work: BucketWork, key: dg.AssetKey) -> dg.AssetCheckResult:
 
 def _publish(work: BucketWork, *, author: str) -> Publication:
     campaign, conditions = work.plan.campaign, work.workshop.conditions
-    records = {name: record for name in work.plan.calibrations if (record := work.ledger.payloads(name)) is not None}
-    refuse_unrecorded(conditions, work.staging_tag, {n: (r.names, r.content) for n, r in records.items()})
+    steps = (*work.plan.imports, *work.plan.calibrations)
+    recorded = {name: record for name in steps if (record := work.ledger.payloads(name)) is not None}
+    refuse_unrecorded(conditions, work.staging_tag, {n: (r.names, r.content) for n, r in recorded.items()})
+    records = {name: record for name, record in recorded.items() if name in work.plan.calibrations}
     made = {name: links_of(conditions, work.staging_tag, record.names) for name, record in records.items()}
     provenances.complete(work, made, author=author)
     reason = f"bucket {work.bucket.key} of campaign {campaign.name}, every calibration through its gate"

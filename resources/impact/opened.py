@@ -51,7 +51,7 @@ def _lineage(home: Home, store: CampaignStore, campaign: Campaign, unpublished: 
     return Lineage(
         campaign,
         steps_of(campaign, catalogue),
-        {name: catalogue[name].produced_payloads for name in campaign.calibrations_of(catalogue)},
+        {name: catalogue[name].produced_payloads for name in campaign.calibrations_of(catalogue)} | campaign.imported,
         (campaign.target_tag, *sorted(staging)),
         cdst_cells(tables(home) / f"cdst_{campaign.name}.npz", manifests),
     )

@@ -21,6 +21,9 @@ COMPLETE = Provenance(
 )
 KEY = ("p", "a" * 32)
 
+NEEDED = [field for field in Provenance.model_fields if field != "outside"]
+OUTSIDE = Provenance(outside="made outside by svd", inputs=("tag local_staging_svd",), validation={"verdict": "none"})
+
 records = st.builds(
     Provenance,
     code=st.none() | st.text(),
@@ -30,6 +33,7 @@ records = st.builds(
     upstream=st.none() | st.lists(st.tuples(st.text(), st.text()), max_size=2).map(tuple),
     config=st.none() | st.dictionaries(st.text(), st.integers() | st.text() | st.booleans(), max_size=2),
     validation=st.none() | st.dictionaries(st.text(), st.none() | st.floats(allow_nan=False, allow_infinity=False)),
+    outside=st.none() | st.text(),
 )
 
 
@@ -37,7 +41,7 @@ def test_a_complete_record_lacks_nothing() -> None:
     assert COMPLETE.missing == ()
 
 
-@pytest.mark.parametrize("field", Provenance.model_fields)
+@pytest.mark.parametrize("field", NEEDED)
 def test_a_record_lacks_each_field_that_is_not_known(field: str) -> None:
     assert COMPLETE.model_copy(update={field: None}).missing == (field,)
 
@@ -53,7 +57,17 @@ def test_no_conditions_no_upstream_payloads_and_no_configuration_are_fine_when_k
 
 
 def test_an_empty_record_lacks_everything() -> None:
-    assert set(Provenance().missing) == set(Provenance.model_fields)
+    assert Provenance().missing == tuple(NEEDED)
+
+
+def test_of_a_payload_made_outside_only_where_it_was_found_and_how_it_was_judged_is_asked() -> None:
+    assert OUTSIDE.missing == ()
+    assert OUTSIDE.model_copy(update={"inputs": (), "validation": None}).missing == ("inputs", "validation")
+
+
+def test_records_of_what_the_platform_made_are_written_as_before_there_were_others() -> None:
+    assert "outside" not in COMPLETE.to_json()
+    assert '"outside":"made outside by svd"' in OUTSIDE.to_json()
 
 
 @given(record=records)
