@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
-from b2cal_assets.asset_keys import Part, calibration_key, step_name
+from b2cal_assets.asset_keys import Part, calibration_key, published_key, step_name
 from b2cal_assets.asset_specs import inputs_of
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_core.buckets import Bucket
-from b2cal_core.cells import Cell, CellFacts, judge_cells
+from b2cal_core.cells import Cell, CellFacts, command_in, judge_cells
+
+_PLAN_HASH = "plan hash"
+"""Metadata of what was published: the plan that did it."""
+_OWN_CAMPAIGN = "b2cal campaign create FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +52,55 @@ def cells_of(ledger: BucketLedger, buckets: Sequence[Bucket], activity: Activity
 def _facts(ledger: BucketLedger, key: dg.AssetKey, buckets: Sequence[Bucket], activity: Activity) -> CellFacts:
     is_lacking = not ledger.is_made(key)
     start = f"b2cal bucket run {ledger.plan.name} {ledger.bucket.key}"
+    outdated, redo = ledger.outdated(key) if ledger.has(key) else (), f"{start} --only {key.path[1]}"
+    if ledger.has(published_key(ledger.plan.name)):
+        outdated, redo = _after_publishing(ledger, key, buckets, outdated=outdated, redo=redo)
     return CellFacts(
         key.to_user_string(),
         needs=tuple(needed.to_user_string() for needed in _needs(ledger, key)),
         is_there=ledger.has(key),
         is_lacking=is_lacking,
         is_running=step_name(key) in activity.running,
-        outdated=ledger.outdated(key) if ledger.has(key) else (),
+        outdated=outdated,
         shut=ledger.reasons_against(key, buckets) if is_lacking else (),
         failure=activity.failure(ledger, key) if is_lacking else "",
-        redo=f"{start} --only {key.path[1]}",
+        redo=redo,
         start=start,
     )
+
+
+def _after_publishing(
+    ledger: BucketLedger, key: dg.AssetKey, buckets: Sequence[Bucket], *, outdated: tuple[str, ...], redo: str
+) -> tuple[tuple[str, ...], str]:
+    """Why an asset of a published bucket is outdated, and the command for that: readers keep what was published."""
+    published, plan = published_key(ledger.plan.name), ledger.plan
+    if key != published:
+        why = f"the bucket is published, and {plan.campaign.target_tag} keeps what it has"
+        kept = f"{why}: b2cal bucket why {plan.name} {ledger.bucket.key} published"
+        return (*outdated, *([kept] if outdated else [])), redo
+    payloads = [calibration_key(plan.name, name, Part.payloads) for name in plan.calibrations]
+    own = tuple(dict.fromkeys(reason for made in (*payloads, published) for reason in ledger.outdated(made)))
+    if not own:
+        return (), redo
+    then, command = _other_constants(ledger, buckets)
+    return (*own, then), command
+
+
+def _other_constants(ledger: BucketLedger, buckets: Sequence[Bucket]) -> tuple[str, str]:
+    """How readers get other constants for the runs of a published bucket, in a sentence and by which command."""
+    published, target = published_key(ledger.plan.name), ledger.plan.campaign.target_tag
+    own_campaign = f"bring them into another target tag, by a campaign of its own for these runs: {_OWN_CAMPAIGN}"
+    if any(ledger.of(other).has(published) for other in buckets if ledger.bucket.last < other.first):
+        return (
+            f"later buckets are published in {target}, which is never changed backwards; {own_campaign}",
+            _OWN_CAMPAIGN,
+        )
+    made = ledger.metadata(published) or {}
+    plan = str(made[_PLAN_HASH].value)[:12] if _PLAN_HASH in made else "PLAN"
+    start = f"b2cal bucket run {ledger.plan.name} {ledger.bucket.key} --only published"
+    back = f'b2cal cdb rollback {plan} --reason "…" --approver NAME && {start}'
+    then = f"when they are redone, take the publish back, as long as it is not final, and publish again: {back}"
+    return f"{then}; otherwise {own_campaign}", command_in(ledger.reasons_against_publishing(buckets)) or back
 
 
 def _needs(ledger: BucketLedger, key: dg.AssetKey) -> tuple[dg.AssetKey, ...]:

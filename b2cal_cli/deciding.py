@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from b2cal_assets.asset_keys import published_key
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.sign_offs import report_sign_off
 from b2cal_cli.decision_terms import Said, person
@@ -14,8 +15,8 @@ from resources.home import Home
 from resources.signoff.embedded import EmbeddedSignOffLog
 
 
-def decide(home: Home, subject: tuple[str, Bucket, str], decision: Decision, said: Said) -> SignOff:
-    """Decide over the payloads that a calibration made last.
+def decide(home: Home, subject: tuple[str, Bucket, str], decision: Decision, said: Said) -> tuple[SignOff, bool]:
+    """Decide over the payloads that a calibration made last; also whether the bucket is published already.
 
     Args:
         home: where all state is.
@@ -32,7 +33,7 @@ def decide(home: Home, subject: tuple[str, Bucket, str], decision: Decision, sai
         signed = _signed(opened.ledger, name, decision, said)
         EmbeddedSignOffLog(registry_address(home)).record(signed)
         report_sign_off(opened.instance, signed)
-    return signed
+        return signed, opened.ledger.has(published_key(campaign))
 
 
 def _signed(ledger: BucketLedger, name: str, decision: Decision, said: Said) -> SignOff:

@@ -1,8 +1,10 @@
-"""What waits for a person, in all buckets of campaigns that are not published yet. Importing this is slow."""
+"""What waits for a person, in all buckets of campaigns. Importing this is slow."""
 
 from collections.abc import Iterable
 
-from b2cal_assets.asset_keys import published_key
+import dagster as dg
+
+from b2cal_assets.asset_keys import Part, calibration_key, published_key
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.bucket_runs import quiet_instance
 from b2cal_assets.campaign_plans import CampaignPlan
@@ -20,9 +22,20 @@ def open_sign_offs(home: Home, campaigns: Iterable[str]) -> tuple[OpenSignOff, .
     with quiet_instance(home.dagster_home) as instance:
         for name in campaigns:
             plan = CampaignPlan.read(store, name)
-            published = instance.get_materialized_partitions(published_key(name))
+            settled = _settled(plan, instance)
             for bucket in store.buckets(name):
-                if bucket.key not in published:
+                if bucket.key not in settled:
                     ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=sign_offs)
                     found += ledger.open_sign_offs()
     return tuple(sorted(found, key=lambda one: one.since))
+
+
+def _settled(plan: CampaignPlan, instance: dg.DagsterInstance) -> set[str]:
+    """Keys of the buckets that were published and of which nothing was judged since, so that nothing waits."""
+    made = dg.DagsterEventType.ASSET_MATERIALIZATION
+    published = instance.get_latest_storage_id_by_partition(published_key(plan.name), made)
+    if not published:
+        return set()
+    keys = (calibration_key(plan.name, name, Part.validation) for name in plan.calibrations)
+    judged = [instance.get_latest_storage_id_by_partition(key, made) for key in keys]
+    return {bucket for bucket, last in published.items() if all(found.get(bucket, 0) < last for found in judged)}

@@ -201,13 +201,16 @@ def _decide(
         raise WrongUsage("a decision needs a reason; give one with --reason")
     campaign, word, short = subject
     bucket, name = bucket_of(ctx, campaign, word), calibration_of(ctx, campaign, short)
-    signed = decide(home_of(ctx), (campaign, bucket, name), decision, said)
+    signed, is_published = decide(home_of(ctx), (campaign, bucket, name), decision, said)
     if as_json:
         print_json(_fields(signed))
         return
     end = f" until {signed.until:%Y-%m-%d %H:%M} UTC" if signed.until is not None else ""
     then = "do it again" if signed.redo is not None else "go on"
     say(f"{name} of {bucket.key} is {decision.value}{end}; {then} with: b2cal bucket run {campaign} {bucket.key}")
+    if is_published:
+        then = f"b2cal bucket why {campaign} {bucket.key} published"
+        say(f"{bucket.key} is published, which no decision changes; what can be done for readers: {then}")
 
 
 def _fields(decision: "SignOff") -> dict[str, object]:

@@ -7,18 +7,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
-from asset_fakes import BUCKET_1, FakeCaf, Laboratory, payload_names
+from asset_fakes import BUCKET_1, BUCKET_2, TARGET, FakeCaf, Laboratory, payload_names
 from test_bucket_cells import cells, work
 from test_sensors import accept, start, tick
 
 from b2cal_assets.asset_keys import Part, calibration_key
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.bucket_runs import BucketOutcome, BucketRunner
-from b2cal_core.payloads import LocalPayload
+from b2cal_core.payloads import LocalPayload, Release
 from b2cal_core.ports import CafObserver, CafRequest, CafResult
 from b2cal_core.ranges import ExpRun
 from b2cal_core.redo import Redo
 from b2cal_core.verdicts import Decision, SignOff
+from resources.conditions.publisher import Publisher
 from sensors.gates import gates_sensor
 
 MakeLaboratory = Callable[..., Laboratory]
@@ -231,3 +232,45 @@ def test_the_service_redoes_what_comes_after_a_redo_by_hand(laboratory: MakeLabo
     (request,) = tick(lab, gates_sensor).run_requests
     redone = {key.path[1] for key in request.asset_selection}
     assert redone == {"ecms", "published"}
+
+
+def test_what_was_published_and_rejected_since_says_how_readers_get_something_else(
+    laboratory: MakeLaboratory,
+) -> None:
+    lab = laboratory(caf=HonestCaf())
+    lab.book(BUCKET_1, BUCKET_2)
+    work(lab)
+    before = lab.target_content()
+    reject(lab, "SVD time")
+    assert tick(lab, gates_sensor).run_requests == []
+    found = cells(lab)
+    place = f"prompt {BUCKET_1.key}"
+    kept = f"the bucket is published, and {TARGET} keeps what it has: b2cal bucket why {place} published"
+    assert found["prompt/svd_time/payloads"].reasons[-1] == kept
+    published = found["prompt/published"]
+    assert (published.state, published.command) == ("stale", f"b2cal bucket run {place} --only svd_time")
+    assert published.reasons[0].startswith("SVD time was rejected by ada (hot wires), to be redone: minimum=7")
+    runner = BucketRunner(lab.plan, lab.workshop(), instance=lab.instance)
+    runner.work(BUCKET_1, only=["svd_time"], only_missing=False)
+    runner.work(BUCKET_1, only=["cdst", "top_t0", "beamspot", "ecms"], only_missing=False)
+    publisher = Publisher(lab.conditions)
+    (plan,) = publisher.history(TARGET)
+    again = f"b2cal bucket run {place} --only published"
+    back = f'b2cal cdb rollback {plan.plan_hash[:12]} --reason "…" --approver NAME && {again}'
+    assert cells(lab)["prompt/published"].command == back
+    publisher.rollback(plan.plan_hash[:12], Release("ada", "bob", "hot wires"))
+    assert runner.work(BUCKET_1, only=["published"], only_missing=False).ok
+    assert {cell.state for cell in cells(lab).values()} == {"made"}
+    assert [name for name, _ in lab.target_content()] == [name for name, _ in before]
+
+
+def test_what_was_published_before_later_buckets_is_replaced_by_a_campaign_only(laboratory: MakeLaboratory) -> None:
+    lab = laboratory(caf=HonestCaf())
+    lab.book(BUCKET_1, BUCKET_2)
+    runner = BucketRunner(lab.plan, lab.workshop(), instance=lab.instance)
+    assert all(runner.work(bucket).ok for bucket in (BUCKET_1, BUCKET_2))
+    assert cells(lab)["prompt/published"].state == "made"
+    reject(lab, "SVD time")
+    published = cells(lab)["prompt/published"]
+    assert (published.state, published.command) == ("stale", "b2cal campaign create FILE")
+    assert published.reasons[-1].startswith(f"later buckets are published in {TARGET}, which is never changed backward")

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from cli_answers import CommandLine
 
-from b2cal_assets.asset_keys import Part, calibration_key
+from b2cal_assets.asset_keys import Part, calibration_key, published_key
 from b2cal_assets.bucket_records import CONTENT, EVIDENCE, FAILED_FIGURES, NAMES, VERDICT
 from b2cal_assets.bucket_runs import quiet_instance
 from resources.home import Home
@@ -56,8 +56,14 @@ class JudgedBucket:
             judged = {VERDICT: verdict, EVIDENCE: content, FAILED_FIGURES: list(failed)}
             self._report(calibration, Part.validation, judged)
 
+    def published(self) -> None:
+        """The bucket, as it is."""
+        self._made(published_key("prompt"), {})
+
     def _report(self, calibration: str, part: Part, metadata: Mapping[str, Any]) -> None:
-        key = calibration_key("prompt", calibration, part)
+        self._made(calibration_key("prompt", calibration, part), metadata)
+
+    def _made(self, key: dg.AssetKey, metadata: Mapping[str, Any]) -> None:
         with quiet_instance(self._home.dagster_home) as instance:
             event = dg.AssetMaterialization(key, partition=BUCKET, metadata=metadata)
             instance.report_runless_asset_event(event)

@@ -184,6 +184,29 @@ def test_what_waits_for_a_person_is_listed_with_who_is_to_act(b2cal: CommandLine
     assert b2cal("signoff", "open", "promt").code == 2
 
 
+def test_of_a_published_bucket_only_what_was_judged_since_waits(b2cal: CommandLine, bucket: JudgedBucket) -> None:
+    bucket.published()
+    assert b2cal.ok("signoff", "open", "--json").json == []
+    bucket.made("B", "bb", verdict="warn")
+    waiting = b2cal.ok("signoff", "open", "--json").json
+    assert [one["calibration"] for one in waiting] == ["A", "B"]
+
+
+def test_who_decides_over_a_published_bucket_is_told_that_readers_keep_what_it_has(
+    b2cal: CommandLine, bucket: JudgedBucket
+) -> None:
+    decide = ("signoff", "reject", "prompt", BUCKET, "A", "--reason", "hot wires", "--author", "mia")
+    told = f"{BUCKET} is published, which no decision changes"
+    assert told not in b2cal.ok(*decide).out
+    bucket.published()
+    out = " ".join(b2cal.ok(*decide).out.split())
+    assert told in out
+    assert f"b2cal bucket why prompt {BUCKET} published" in out
+    cell = bucket.cells("published")["prompt/published"]
+    assert cell["state"] == "stale"
+    assert 'b2cal cdb rollback PLAN --reason "…"' in cell["reasons"][-1]
+
+
 def test_a_spoiled_campaign_does_not_hide_what_waits_in_others(
     b2cal: CommandLine, bucket: JudgedBucket, home: Home
 ) -> None:
