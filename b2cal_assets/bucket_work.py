@@ -13,7 +13,7 @@ from b2cal_assets.bucket_inputs import runs_of
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.campaign_plans import CDST, CampaignPlan
 from b2cal_assets.staging import input_tag, links_of
-from b2cal_assets.workshop import Workshop
+from b2cal_assets.workshop import Workplaces, Workshop
 from b2cal_caf.atomic_files import write_atomically
 from b2cal_core.buckets import Bucket
 from b2cal_core.data_shortage import joined_bucket, standing_remedy
@@ -80,7 +80,7 @@ class BucketWork:
 
     def request_directory(self, calibration: str) -> Path:
         """Where the CAF works on a calibration."""
-        return self.workshop.places.request(self.plan.name, self.bucket, calibration=calibration)
+        return self._places.request(self.plan.name, self.bucket, calibration=calibration)
 
     def expert_config(self, calibration: str) -> dict[str, Any]:
         """The configuration of a calibration, with what its rejections in this bucket ask for."""
@@ -133,7 +133,7 @@ class BucketWork:
     def validation_request(self, calibration: str, script: Path) -> ValidationRequest:
         """What the validation is asked for."""
         return ValidationRequest(
-            directory=self.workshop.places.validation(self.plan.name, self.bucket, calibration=calibration),
+            directory=self._places.validation(self.plan.name, self.bucket, calibration=calibration),
             script=script,
             job_path=self.request_directory(calibration),
             requested_iov=self.bucket.iov,
@@ -193,12 +193,16 @@ class BucketWork:
         if before is not None and links_of(conditions, self.plan.staging_tag(before), names):
             chain.append(self.plan.staging_tag(before))
             at = before.last
-        directory = self.workshop.places.work(self.plan.name, self.bucket) / "previous_payloads" / asset_name(step)
+        directory = self._places.work(self.plan.name, self.bucket) / "previous_payloads" / asset_name(step)
         return conditions.export(chain, directory, within=IoV(*at, *at), names=names).parent
 
     @property
+    def _places(self) -> Workplaces:
+        return self.workshop.places(self.plan.campaign.site)
+
+    @property
     def _cdst_directory(self) -> Path:
-        return self.workshop.places.cdst(self.plan.name, self.bucket)
+        return self._places.cdst(self.plan.name, self.bucket)
 
     def _input_data(self, settings: CalibrationSettings) -> Mapping[str, tuple[tuple[Path, ExpRun], ...]]:
         data_format = next(name for name in _FORMATS if name in settings.input_data_formats)

@@ -66,8 +66,8 @@ def _collecting(plan: CampaignPlan, calibration: str) -> dg.OpDefinition:
             return
         bucket = Bucket(records[0].run, records[-1].run)
         work = BucketWork.of(plan, bucket.key, workshop, instance=context.instance)
-        directory = workshop.places.request(plan.name, DIRECTORY, calibration=calibration)
         with failing_in_words(f"{calibration}, open bucket of {plan.name}"):
+            directory = workshop.places(plan.campaign.site).request(plan.name, DIRECTORY, calibration=calibration)
             try:
                 asked = work.caf_request(calibration)
                 request = replace(asked, directory=directory, priority=asked.priority - PRIORITY)

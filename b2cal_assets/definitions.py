@@ -69,7 +69,7 @@ def embedded_workshop(home: Home, listener: CafObserver | None = None) -> Worksh
         return open_batch(site.batch, settings.batch, max_processes=site.max_processes)
 
     return Workshop(
-        places=home,
+        places=home.area_at_hand,
         campaigns=FileCampaignStore(home),
         runs=EmbeddedRunRegistry(registry_address(home)),
         conditions=conditions,

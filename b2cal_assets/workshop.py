@@ -124,13 +124,14 @@ class Workshop:
     """The ports of one installation.
 
     Attributes:
+        places: gives where a site's work lies.
         caf, cdst, validate: make the adapter for a campaign's site.
         publisher: plans and publishes in ``conditions``.
         listener: hears, besides Dagster, what happens in long work; for the command line.
         correspondence: makes what people are told with; ``None`` when nobody is told anything.
     """
 
-    places: Workplaces
+    places: Callable[[Site], Workplaces]
     campaigns: CampaignStore
     runs: RunRegistry
     conditions: ConditionsDB

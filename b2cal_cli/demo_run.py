@@ -174,7 +174,7 @@ class _Demo:
         found: Mapping[str, tuple[Closure, ...]],
     ) -> CalibrationReport:
         payloads, verdict = ledger.payloads(name), ledger.verdict(name)
-        place = self._home.request(plan.name, bucket, calibration=name)
+        place = self._home.area(plan.campaign.site).request(plan.name, bucket, calibration=name)
         return CalibrationReport(
             name=name,
             made=payloads is not None,

@@ -9,6 +9,7 @@ from b2cal_caf.atomic_files import write_atomically
 from b2cal_cli.what_if_branching import directory_of
 from b2cal_cli.what_if_comparing import Comparison
 from b2cal_core.what_if import WhatIf
+from resources.campaigns.files import FileCampaignStore
 from resources.home import Home
 
 _STYLE = (
@@ -69,7 +70,9 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[st
 
 
 def _plots(home: Home, change: WhatIf, calibration: str) -> Iterator[str]:
-    sides = [home.validation(name, change.bucket, calibration=calibration) for name in (change.campaign, change.branch)]
+    store = FileCampaignStore(home)
+    places = {name: home.area(store.campaign(name).site) for name in (change.campaign, change.branch)}
+    sides = [place.validation(name, change.bucket, calibration=calibration) for name, place in places.items()]
     names = sorted({file.name for side in sides for file in side.glob("*.png")})
     if names:
         yield f"<h2>{escape(calibration)}: original, branch</h2>"

@@ -80,6 +80,9 @@ class Site(BaseModel):
     caf: Literal["embedded", "basf2"] = Field(default="embedded", description="whose CAF runs the scripts")
     batch: Literal["local", "htcondor", "slurm"] = Field(default="local", description="where jobs run")
     max_processes: int | None = Field(default=None, ge=1, description="jobs at a time; none: one per core")
+    storage: str | None = Field(
+        default=None, pattern=r"^/[^?]*$", description="absolute directory of work and collected output; none: the home"
+    )
 
 
 class Campaign(BaseModel):

@@ -3,25 +3,59 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from b2cal_core.buckets import Bucket
 from b2cal_core.errors import BackendError, ConfigurationError
 from b2cal_core.settings import asset_name
+
+if TYPE_CHECKING:
+    from b2cal_core.campaigns import Site
 
 HOME_VARIABLE = "B2CAL_HOME"
 DEFAULT_HOME = "b2cal-home"
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class WorkArea:
+    """A directory where buckets are worked; ``path`` is absolute."""
+
+    path: Path
+
+    @property
+    def cache(self) -> Path:
+        """Collected output, by content."""
+        return self.path / "cache"
+
+    @property
+    def work_dir(self) -> Path:
+        """All work directories."""
+        return self.path / "work"
+
+    def work(self, campaign: str, bucket: Bucket | str) -> Path:
+        """The work directory of one bucket, given as such or by its key."""
+        return self.work_dir / campaign / (bucket if isinstance(bucket, str) else bucket.key)
+
+    def request(self, campaign: str, bucket: Bucket | str, *, calibration: str) -> Path:
+        """The CAF request directory of one calibration."""
+        return self.work(campaign, bucket) / asset_name(calibration)
+
+    def validation(self, campaign: str, bucket: Bucket | str, *, calibration: str) -> Path:
+        """Plots and figures of one calibration."""
+        return self.request(campaign, bucket, calibration=calibration) / "validation"
+
+    def cdst(self, campaign: str, bucket: Bucket | str) -> Path:
+        """The bucket's cDST files."""
+        return self.work(campaign, bucket) / "cdst"
+
+
+@dataclass(frozen=True, slots=True)
+class Home(WorkArea):
     """The directory that holds all state of an installation; ``path`` becomes absolute, whether it exists or not.
 
     Raises:
         ConfigurationError: the path holds a character that a database address cannot.
     """
-
-    path: Path
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(os.path.abspath(Path(self.path).expanduser())))  # noqa: PTH100 (links stay as the user wrote them)
@@ -56,6 +90,19 @@ class Home:
             raise BackendError(message, transient=False) from error
         return self
 
+    def area(self, site: "Site") -> WorkArea:
+        """Where campaigns of a site have their work: in the home unless the site names a storage."""
+        return WorkArea(Path(site.storage)) if site.storage else self
+
+    def area_at_hand(self, site: "Site") -> WorkArea:
+        """The same; ``BackendError`` when it is not there now, so that nothing is written where it will be mounted."""
+        area = self.area(site)
+        if not area.path.is_dir():
+            raise BackendError(
+                f"the storage {area.path} of the site is not there; mount it or make it, then ask again", transient=True
+            )
+        return area
+
     @property
     def dagster_home(self) -> Path:
         """Dagster's storage and its ``dagster.yaml``."""
@@ -87,35 +134,9 @@ class Home:
         return self.path / "conditions"
 
     @property
-    def cache(self) -> Path:
-        """Collected output, by content."""
-        return self.path / "cache"
-
-    @property
     def data(self) -> Path:
         """Simulated detector data."""
         return self.path / "data"
-
-    @property
-    def work_dir(self) -> Path:
-        """All work directories."""
-        return self.path / "work"
-
-    def work(self, campaign: str, bucket: Bucket | str) -> Path:
-        """The work directory of one bucket, given as such or by its key."""
-        return self.work_dir / campaign / (bucket if isinstance(bucket, str) else bucket.key)
-
-    def request(self, campaign: str, bucket: Bucket | str, *, calibration: str) -> Path:
-        """The CAF request directory of one calibration."""
-        return self.work(campaign, bucket) / asset_name(calibration)
-
-    def validation(self, campaign: str, bucket: Bucket | str, *, calibration: str) -> Path:
-        """Plots and figures of one calibration."""
-        return self.request(campaign, bucket, calibration=calibration) / "validation"
-
-    def cdst(self, campaign: str, bucket: Bucket | str) -> Path:
-        """The bucket's cDST files."""
-        return self.work(campaign, bucket) / "cdst"
 
     @property
     def demo_lock(self) -> Path:

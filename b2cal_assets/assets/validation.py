@@ -109,7 +109,9 @@ def _validated(
     work: BucketWork, calibration: str, payloads: PayloadRecord, *, figures: Sequence[Figure], spent: float
 ) -> dg.MaterializeResult[Any]:
     verdict = _verdict(figures)
-    directory = work.workshop.places.validation(work.plan.name, work.bucket, calibration=calibration)
+    directory = work.workshop.places(work.plan.campaign.site).validation(
+        work.plan.name, work.bucket, calibration=calibration
+    )
     metadata: Metadata = {
         VERDICT: dg.MetadataValue.text(verdict.value),
         EVIDENCE: dg.MetadataValue.text(payloads.content),

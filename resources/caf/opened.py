@@ -30,7 +30,7 @@ def open_caf(site: Site, home: Home, deployment: Deployment, *, batch: BatchBack
         return Basf2Caf(Basf2Environment(used.setup), used.backend, _options(used), conditions=conditions)
     from resources.caf.embedded import EmbeddedCaf  # noqa: PLC0415
 
-    return EmbeddedCaf(batch, conditions, home.cache, deployment.collector_cache.limit)
+    return EmbeddedCaf(batch, conditions, home.area(site).cache, deployment.collector_cache.limit)
 
 
 def open_validation(site: Site, deployment: Deployment) -> Validate:

@@ -46,7 +46,7 @@ def tables(home: Home) -> Path:
 def _lineage(home: Home, store: CampaignStore, campaign: Campaign, unpublished: frozenset[str]) -> Lineage:
     catalogue = store.catalogue(campaign.catalogue)
     buckets = store.buckets(campaign.name)
-    manifests = (home.cdst(campaign.name, bucket) / _MANIFEST for bucket in buckets)
+    manifests = (home.area(campaign.site).cdst(campaign.name, bucket) / _MANIFEST for bucket in buckets)
     staging = {campaign.staging_tag_of(bucket) for bucket in buckets} & unpublished
     return Lineage(
         campaign,

@@ -281,7 +281,7 @@ class Laboratory:
 
     def workshop(self, registry: RunRegistry | None = None) -> Workshop:
         return Workshop(
-            places=self.home,
+            places=self.home.area_at_hand,
             campaigns=self.store,
             runs=registry or self.registry,
             conditions=self.conditions,

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import dagster as dg
 import pytest
+from asset_fakes import BUCKET_1, Laboratory
 
+from b2cal_assets.bucket_runs import BucketRunner
 from b2cal_assets.definitions import embedded_workshop
 from b2cal_core.campaigns import Site
 from b2cal_core.errors import ConfigurationError
@@ -37,6 +40,30 @@ def test_an_option_that_basf2_does_not_take_is_refused(tmp_path: Path, options: 
     home = home_with(tmp_path, f"basf2: {{backend: HTCondor, options: {options}}}")
     with pytest.raises(ConfigurationError, match=said):
         embedded_workshop(home).caf(Site(caf="basf2"))
+
+
+def test_a_campaign_is_worked_on_the_storage_of_its_site(tmp_path: Path) -> None:
+    storage = tmp_path / "elsewhere"
+    with dg.DagsterInstance.ephemeral() as instance:
+        lab = Laboratory(tmp_path, instance, campaign={"site": {"storage": str(storage)}})
+        lab.book(BUCKET_1)
+        runner = BucketRunner(lab.plan, lab.workshop(), instance=instance)
+        failed = runner.work(BUCKET_1).failed
+        assert failed
+        assert all(f"the storage {storage} of the site is not there; mount it" in text for text in failed.values())
+        storage.mkdir()
+        assert runner.work(BUCKET_1).ok
+    assert {request.directory.parents[2] for request in lab.caf.requests} == {storage / "work"}
+    assert list(storage.glob("work/prompt/*/cdst/manifest.json"))
+    assert not list(lab.home.work_dir.iterdir())
+
+
+def test_its_collected_output_is_kept_there_too(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    assert home.area(Site(storage=str(tmp_path))).cache == tmp_path / "cache"
+    assert home.area(Site()).cache == home.path / "cache"
+    with pytest.raises(ValueError, match="storage"):
+        Site(storage="relative/directory")
 
 
 def test_the_batch_system_is_the_one_named(tmp_path: Path) -> None:
