@@ -31,11 +31,21 @@ def work_buckets(
     outcomes = []
     with quiet_instance(home.dagster_home) as instance:
         cancel_dead_runs(instance)
+        tell_full_pool(instance, plan.campaign.pool)
         runner = BucketRunner(plan, workshop, instance=instance)
         for bucket in sorted(buckets):
             listener.subject(bucket.key)
             outcomes.append((bucket, uninterrupted(runner.work(bucket, only_missing=not again, only=only))))
     return outcomes
+
+
+def tell_full_pool(instance: dg.DagsterInstance, pool: str | None) -> None:
+    """Tell that work will wait, when a pool has no free place; Dagster itself waits without a word."""
+    if pool is None or not instance.event_log_storage.supports_global_concurrency_limits:
+        return
+    found = instance.event_log_storage.get_concurrency_info(pool)
+    if 0 < found.slot_count <= found.active_slot_count:
+        tell(f"pool {pool}: all {found.slot_count} places are taken, so that work waits until one is free")
 
 
 def uninterrupted(outcome: BucketOutcome) -> BucketOutcome:

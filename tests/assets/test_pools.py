@@ -21,6 +21,7 @@ from b2cal_assets.bucket_runs import PROCESS_TAG, BucketRunner, cancel_dead_runs
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.collecting_ahead import ahead_job
 from b2cal_assets.instance_settings import prepare_dagster_home, store_dagster_in
+from b2cal_cli.bucket_working import tell_full_pool
 from b2cal_core.ports import CafObserver, CafRequest, CafResult
 
 MakeLaboratory = Callable[..., Laboratory]
@@ -141,3 +142,17 @@ def test_the_service_frees_the_places_of_workers_that_died(laboratory: MakeLabor
     with quiet_instance(home) as instance:
         settings = instance.run_monitoring_settings
     assert (settings["enabled"], settings["free_slots_after_run_end_seconds"]) == (True, 60)
+
+
+def test_who_works_a_bucket_is_told_when_its_pool_is_full(
+    laboratory: MakeLaboratory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with quiet_instance(laboratory().home.dagster_home) as instance:
+        log = instance.event_log_storage
+        log.set_concurrency_slots(POOL, 1)
+        tell_full_pool(instance, POOL)
+        tell_full_pool(instance, None)
+        assert capsys.readouterr().err == ""
+        assert log.claim_concurrency_slot(POOL, "another", "a_step").is_claimed
+        tell_full_pool(instance, POOL)
+    assert "pool centre: all 1 places are taken" in capsys.readouterr().err
