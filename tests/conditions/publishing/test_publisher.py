@@ -102,7 +102,7 @@ def test_a_tag_that_changes_while_it_is_read_gives_no_plan(conditions, publisher
 
 
 @pytest.mark.usefixtures("prompt")
-@pytest.mark.parametrize("lost", sorted(Provenance.model_fields))
+@pytest.mark.parametrize("lost", sorted(Provenance().missing))
 def test_without_complete_provenance_nothing_is_published_and_no_lease_is_taken(conditions, publisher, make, lost):
     make("bare", [("p1", "bare", "1,10,-1,-1")], *VALIDATED, recorded=False)
     payload = conditions.payload("p1", 3)
