@@ -17,6 +17,7 @@ _NO_FAULT_OF_THE_STEP = {
     "ChildProcessCrashException",  # somebody killed its process
 }
 """What is behind the failure of a step with which nothing was wrong."""
+_NOT_QUEUED = [status for status in dg.DagsterRunStatus if status is not dg.DagsterRunStatus.QUEUED]
 _ENOUGH = 50
 """More attempts than that at one bucket tell nothing new."""
 
@@ -25,6 +26,13 @@ def runs_of_bucket(instance: dg.DagsterInstance, plan: CampaignPlan, bucket: str
     """The Dagster runs that worked or will work on a bucket, newest first, those started in the UI included."""
     records = instance.get_run_records(dg.RunsFilter(tags={_PARTITION_TAG: bucket}), limit=_ENOUGH)
     return [record.dagster_run for record in records if _belongs(record.dagster_run, plan)]
+
+
+def begun_buckets(instance: dg.DagsterInstance, buckets: Iterable[str]) -> set[str]:
+    """Those of the buckets that a Dagster run of any campaign has begun to work; one question about all of them."""
+    keys = list(buckets)
+    begun = dg.RunsFilter(tags={_PARTITION_TAG: keys}, statuses=_NOT_QUEUED)
+    return {found.partition for found in instance.get_run_partition_data(begun)} if keys else set()
 
 
 def _belongs(run: dg.DagsterRun, plan: CampaignPlan) -> bool:

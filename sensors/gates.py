@@ -21,7 +21,7 @@ from b2cal_assets.local_offers import SourceTags, report_offers
 from b2cal_assets.workshop import Workshop
 from b2cal_core.buckets import Bucket
 from b2cal_core.errors import BackendError
-from sensors.dagster_runs import activity, runs_of_bucket
+from sensors.dagster_runs import activity, begun_buckets, runs_of_bucket
 from sensors.resting import resting
 
 SITUATION_TAG = "b2cal/situation"
@@ -82,14 +82,15 @@ def gates_sensor(plans: Sequence[CampaignPlan], jobs: Sequence[AssetJob], *, sec
 def _open_buckets(
     plan: CampaignPlan, workshop: Workshop, instance: dg.DagsterInstance, tags: SourceTags
 ) -> Iterator[_OpenBucket]:
-    begun, complete = started_buckets(plan, instance), finished_buckets(plan, instance)
+    started, complete = started_buckets(plan, instance), finished_buckets(plan, instance)
     buckets = sorted(workshop.campaigns.buckets(plan.name))
-    for bucket in buckets:
-        if bucket.key in complete:
-            continue
+    unfinished = [bucket for bucket in buckets if bucket.key not in complete]
+    begun = started | begun_buckets(instance, (bucket.key for bucket in unfinished))
+    for bucket in unfinished:
+        if bucket.key not in begun:
+            continue  # the business of the sensor that found its runs
         runs = runs_of_bucket(instance, plan, bucket.key)
-        never_worked = bucket.key not in begun and not runs  # the business of the sensor that found its runs
-        if not never_worked:
+        if runs or bucket.key in started:  # not only a bucket of that name in another campaign
             ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs)
             if report_offers(ledger, tags, instance):
                 ledger = ledger.of(bucket)

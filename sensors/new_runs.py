@@ -33,8 +33,8 @@ PAGE = 1000
 """Runs that are in memory at a time; more only while a bucket takes more to fill."""
 INTAKE_SECONDS = 20.0
 """A tick has a minute; the pages that are left when this has passed are taken by the next one."""
-STARTED_AT_ONCE = 20
-"""New buckets whose work one tick asks for; they would only wait in Dagster's queue."""
+WAITING_AT_ONCE = 20
+"""New buckets of a campaign that may wait in Dagster's queue; more would cost every tick, and come no sooner."""
 _CLOSED_BY = "sensor:new_runs"
 _RUN_KEY_TAG = "dagster/run_key"
 _UNFINISHED = (
@@ -252,7 +252,9 @@ def _started(
 ) -> list[dg.RunRequest]:
     """Requests for buckets that were never worked, some at a time; their runs are told first where they are not yet."""
     plan = news.plan
-    chosen = list(islice(_not_started(plan, buckets, instance), STARTED_AT_ONCE))
+    queued = dg.RunsFilter(tags={CAMPAIGN_TAG: plan.name}, statuses=[dg.DagsterRunStatus.QUEUED])
+    room = max(0, WAITING_AT_ONCE - instance.get_runs_count(queued))
+    chosen = list(islice(_not_started(plan, buckets, instance), room))
     _tell(plan, [bucket for bucket in chosen if bucket.key not in news.told], workshop, instance)
     return [_request(plan, bucket) for bucket in chosen]
 

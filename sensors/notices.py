@@ -11,7 +11,7 @@ from threading import Lock
 
 import dagster as dg
 
-from b2cal_assets.bucket_ledger import BucketLedger
+from b2cal_assets.bucket_ledger import BucketLedger, started_buckets
 from b2cal_assets.bucket_situations import finished_versions, situation_of
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.workshop import Workshop
@@ -19,11 +19,12 @@ from b2cal_core.buckets import Bucket
 from b2cal_core.errors import BackendError
 from b2cal_core.notices import notices_of
 from b2cal_core.situations import BucketSituation, Failure
-from sensors.dagster_runs import activity, runs_of_bucket
+from sensors.dagster_runs import activity, begun_buckets, runs_of_bucket
 from sensors.gates import ATTEMPTS, SITUATION_TAG
 from sensors.telling import Teller
 
-_BEGUN = ""
+_BEGUN, _WAITING = "", "waiting"
+"""Versions of a bucket of which something is missing, and of one that nobody has begun to work."""
 _ONE_AT_A_TIME = Lock()
 """Dagster gives up on a tick after a minute, though it goes on: what it tells must not be told by the next one too."""
 OLD = timedelta(days=1)
@@ -84,11 +85,15 @@ def tell_all(
     """Tell all that is to be told of every bucket; ``BackendError`` when the book or the registry does not answer."""
     for plan in plans:
         finished, settled = finished_versions(plan, instance), teller.office.book.settled(plan.name)
-        for bucket in sorted(workshop.campaigns.buckets(plan.name)):
-            version = finished.get(bucket.key, _BEGUN)
+        buckets = sorted(workshop.campaigns.buckets(plan.name))
+        unfinished = (bucket.key for bucket in buckets if bucket.key not in finished)
+        begun = started_buckets(plan, instance) | begun_buckets(instance, unfinished)
+        for bucket in buckets:
+            version = finished.get(bucket.key, _BEGUN if bucket.key in begun else _WAITING)
             if version == _BEGUN or settled.get(bucket.key) != version:
                 situation = _situation(plan, bucket, workshop, instance=instance, pages=teller.office.dagster_address)
-                if _tell(plan, situation, teller, is_new=bucket.key not in settled):
+                told = _tell(plan, situation, teller, is_new=bucket.key not in settled)
+                if told and (situation.is_published or version == _WAITING):
                     teller.office.book.settle(plan.name, bucket.key, version)
 
 
@@ -125,11 +130,11 @@ def _is_old(situation: BucketSituation, now: datetime) -> bool:
 
 
 def _tell(plan: CampaignPlan, situation: BucketSituation, teller: Teller, *, is_new: bool) -> bool:
-    """Tell of one bucket; whether nothing is left, also later."""
+    """Tell of one bucket; whether nothing is left as it stands."""
     if is_new and _is_old(situation, teller.now):
         return True
     if is_new:
         teller.office.book.settle(plan.name, situation.bucket.key, _BEGUN)
     found = notices_of(situation, now=teller.now, reminders=plan.campaign.gates.reminders)
     teller.tell(found)
-    return teller.keep_tickets(situation) and situation.is_published and teller.has_told(found)
+    return teller.keep_tickets(situation) and teller.has_told(found)

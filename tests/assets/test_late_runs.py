@@ -21,7 +21,7 @@ from b2cal_assets.definitions import build_definitions
 from b2cal_core.buckets import Bucket
 from b2cal_core.ranges import ExpRun
 from sensors.gates import gates_sensor
-from sensors.new_runs import STARTED_AT_ONCE, new_runs_sensor
+from sensors.new_runs import WAITING_AT_ONCE, new_runs_sensor
 
 MakeLaboratory = Callable[..., Laboratory]
 CDC = calibration_key("prompt", "CDC Tracking", Part.collector_output)
@@ -196,10 +196,10 @@ def test_late_runs_between_two_buckets_make_another_one_when_they_fill_it(
 
 
 def test_a_tick_asks_for_the_work_on_some_new_buckets_only(laboratory: MakeLaboratory) -> None:
-    lab = laboratory(runs=STARTED_AT_ONCE + 5, campaign={"buckets": {"runs": 1}})
+    lab = laboratory(runs=WAITING_AT_ONCE + 5, campaign={"buckets": {"runs": 1}})
     first = tick(lab, new_runs_sensor)
-    assert len(first.run_requests) == STARTED_AT_ONCE
-    assert len(lab.store.buckets("prompt")) == STARTED_AT_ONCE + 5
+    assert len(first.run_requests) == WAITING_AT_ONCE
+    assert len(lab.store.buckets("prompt")) == WAITING_AT_ONCE + 5
     for request in first.run_requests:
         start(lab, request)
     assert len(tick(lab, new_runs_sensor, first.cursor).run_requests) == 5
