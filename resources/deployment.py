@@ -189,7 +189,12 @@ class Basf2Settings(_Settings):
 
 
 class Deployment(_Settings):
-    """All settings of an installation; ``dagster_address`` is where people open the pages that notices point to."""
+    """All settings of an installation.
+
+    Attributes:
+        dagster_address: where people open the pages that notices point to.
+        code_locations: whether one code server shows all campaigns, or each campaign has its own.
+    """
 
     storage: StorageSettings = StorageSettings()
     conditions: ConditionsSettings = ConditionsSettings()
@@ -202,6 +207,7 @@ class Deployment(_Settings):
     notify: NotifySettings = NotifySettings()
     tickets: TicketSettings = TicketSettings()
     dagster_address: str = ""
+    code_locations: Literal["one", "per_campaign"] = "one"
 
 
 def read_deployment(home: Home) -> Deployment:
