@@ -22,6 +22,7 @@ from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.collecting_ahead import ahead_calibrations, ahead_job_name
 from b2cal_assets.partitions import RUNS, bucket_partitions, run_key
 from b2cal_assets.workshop import Workshop
+from b2cal_core.awaited_runs import all_runs_there
 from b2cal_core.buckets import Bucket, after_last, bucket_of, form_buckets, form_late_buckets, gap_of
 from b2cal_core.errors import BackendError
 from b2cal_core.ranges import IoV
@@ -194,9 +195,10 @@ def _buckets(
         buckets += _book(news, form_late_buckets(late, policy, news.buckets), late, workshop, instance)
     waiting = tuple[RunRecord, ...]()
     ahead = after_last(buckets, plan.campaign.iov) if taken.all and not policy.by_hand_only else None
+    over = ahead is not None and policy.whole_experiments and all_runs_there(plan.campaign, workshop.runs)
     while ahead is not None:
         page = workshop.runs.runs(ahead, limit=PAGE)
-        formed = form_buckets((*waiting, *page), policy)
+        formed = form_buckets((*waiting, *page), policy, all_there=over and len(page) < PAGE)
         buckets += _book(news, formed.closed, (*waiting, *page), workshop, instance)
         waiting = formed.waiting
         ahead = ahead.after(page[-1].run) if len(page) == PAGE else None

@@ -1,6 +1,7 @@
 """The sensors: called twice, the second call asks for nothing; what is down is waited for."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from b2cal_assets.bucket_runs import BucketRunner
 from b2cal_assets.campaign_assets import bucket_job
 from b2cal_assets.collecting_ahead import ahead_calibrations, ahead_job
 from b2cal_assets.workshop import Workshop
+from b2cal_core.buckets import Bucket
 from b2cal_core.campaign_states import CampaignChange, CampaignState
 from b2cal_core.ranges import ExpRun
 from b2cal_core.verdicts import Decision, SignOff
@@ -146,6 +148,30 @@ def test_buckets_are_booked_once_all_runs_that_are_there_were_taken_in(laborator
     assert booked == {request.partition_key for request in second.run_requests}
     assert booked == lab.instance.get_materialized_partitions(bucket_runs_key("prompt"))
     assert len(booked) == 2
+
+
+def test_a_whole_experiment_is_booked_when_the_campaign_s_last_run_or_a_later_one_is_there(
+    laboratory: MakeLaboratory,
+) -> None:
+    lab = laboratory(runs=5, campaign={"buckets": {"whole_experiments": True}, "last_run": [12, 6]})
+    first = tick(lab, new_runs_sensor)
+    assert (first.run_requests, lab.store.buckets("prompt")) == ([], ())
+    lab.registry.add([run_record(7)])
+    second = tick(lab, new_runs_sensor, first.cursor)
+    whole = Bucket(ExpRun(12, 1), ExpRun(12, 5))
+    assert [request.partition_key for request in second.run_requests] == [whole.key]
+    assert lab.store.buckets("prompt") == (whole,)
+    start(lab, second.run_requests[0])
+    assert tick(lab, new_runs_sensor, second.cursor).run_requests == []
+
+
+def test_a_whole_experiment_without_a_last_run_is_booked_when_the_next_one_begins(laboratory: MakeLaboratory) -> None:
+    lab = laboratory(runs=PAGE + 3, campaign={"buckets": {"whole_experiments": True}})
+    first = tick(lab, new_runs_sensor)
+    assert lab.store.buckets("prompt") == ()
+    lab.registry.add([replace(run_record(1), run=ExpRun(13, 1))])
+    tick(lab, new_runs_sensor, first.cursor)
+    assert lab.store.buckets("prompt") == (Bucket(ExpRun(12, 1), ExpRun(12, PAGE + 3)),)
 
 
 def test_a_sign_off_starts_what_waited_for_it_once(laboratory: MakeLaboratory) -> None:
