@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import select
 import shutil
 import signal
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from service_home import Service, prepare_home, running_service
 
 from b2cal_assets.definitions import embedded_workshop
 from b2cal_caf.scripts import read_catalogue
+from b2cal_cli.code_servers import CodeServers
 from b2cal_cli.demo_setup import SCRIPTS
 from b2cal_cli.simulation import Simulation, simulate_runs
 from b2cal_core.campaign_states import CampaignChange, CampaignState
@@ -133,3 +135,29 @@ def test_a_code_server_that_breaks_is_started_again_and_the_others_go_on(tmp_pat
         told = (home.path / "up.log").read_text()
         assert "the code server of second ended by itself" in told
         assert "it is started again" in told
+
+
+def test_the_code_server_of_a_location_that_is_not_wanted_any_more_ends_when_nobody_asks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("b2cal_cli.code_servers._LET_GO_SECONDS", 0.0)
+    home, place = prepare_apart(tmp_path, runs=1), tmp_path / "place"
+    place.mkdir()
+    environment = os.environ | {"DAGSTER_HOME": str(home.dagster_home), "B2CAL_HOME": str(home.path)}
+    with CodeServers(home, place, environment, apart=True) as servers:
+        servers.want([SHARED, SECOND])
+        servers.await_all()
+        assert servers.update_workspace()
+        assert not servers.update_workspace()
+        assert set(servers.listed) == {SHARED, SECOND}
+        leaving = os.pidfd_open(code_server(home, SECOND))
+        servers.want([SHARED])
+        assert servers.update_workspace()
+        (entry,) = yaml.safe_load(servers.workspace.read_text())["load_from"]
+        assert entry["grpc_server"]["location_name"] == SHARED
+        assert not select.select([leaving], [], [], 0)[0]
+        servers.look_after()
+        assert select.select([leaving], [], [], FOLLOW_SECONDS)[0]
+        os.close(leaving)
+        assert code_server(home, SHARED)
+    assert not code_server(home, SHARED)
