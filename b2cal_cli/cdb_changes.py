@@ -91,7 +91,8 @@ def provenance(
 ) -> None:
     """Show where the payloads of a tag come from, or keep a record of it; without one they cannot be published.
 
-    A record is a JSON object with code, inputs, runs, tags, upstream, config and validation.
+    A record is a JSON object with code, inputs, runs, tags, upstream, config and validation, or with outside, inputs
+    and validation for what others made.
     """
     conditions = conditions_of(ctx, author=author)
     with arguments():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from asset_fakes import BUCKET_1, BUCKET_2, CATALOGUE, EXP, TARGET, FakeCaf, Laboratory, payload_names, run_record
 from lab_commands import CommandLine
+from servers.rest_world import new_world
 from test_bucket_cells import cells, work
 from test_late_runs import stale
 from test_redos import HonestCaf
@@ -538,3 +539,21 @@ def test_a_changed_payload_from_outside_affects_what_calibrations_made_with_it(
     names = {line.name: line.through for line in found.payloads}
     assert names["SVDMask"] == ()
     assert "local_svd" in names["CDCTimeZeros"]
+
+
+def test_all_of_it_works_on_a_server_with_the_rest_interface(laboratory: MakeLaboratory, tmp_path: Path) -> None:
+    with new_world(tmp_path) as world:
+        lab = laboratory(campaign=CAMPAIGN, runs=4, caf=HonestCaf())
+        lab.conditions = world.client
+        lab._fill_base(tmp_path)
+        fill_all(lab)
+        lab.book(BUCKET_1)
+        fill(lab, SVD, "SVDMask", (5.0, IoV(EXP, 0, EXP, 2)))
+        assert run(lab).blocked == {"prompt/local_svd": (LACKS_MASK,)}
+        fill(lab, SVD, "SVDMask", (5.0, FOR_EVER))
+        run(lab, BUCKET_1, "local_svd")
+        fill(lab, SVD, "SVDMask", (9.0, FOR_EVER))
+        assert run(lab, BUCKET_1, "local_svd", again=True).done == ("prompt/local_svd",)
+        outcome = run(lab)
+        assert (outcome.failed, outcome.blocked) == ({}, {})
+        assert [(value(lab, link), link.iov) for link in content(lab, TARGET, "SVDMask")] == [(9.0, BUCKET_1.iov)]
