@@ -8,7 +8,7 @@ import dagster as dg
 
 from b2cal_assets import payload_checks as checks
 from b2cal_assets import provenances
-from b2cal_assets.asset_keys import import_key, offer_key, step_name
+from b2cal_assets.asset_keys import import_key, offer_key, published_key, step_name
 from b2cal_assets.asset_metadata import Metadata, iov_table, table
 from b2cal_assets.bucket_records import CONTENT, NAMES
 from b2cal_assets.bucket_work import BucketWork
@@ -17,7 +17,7 @@ from b2cal_assets.closed_gates import wait_at_gate
 from b2cal_assets.drifts import drifts
 from b2cal_assets.local_offers import OfferedLinks, SourceTags, offered_links, report_offers
 from b2cal_assets.partitions import bucket_partitions
-from b2cal_assets.staging import content_hash, files_of, link
+from b2cal_assets.staging import content_hash, files_of, link, links_of
 from b2cal_assets.step_errors import failing_in_words
 from b2cal_assets.workshop import Workshop
 from b2cal_core.errors import DataError
@@ -48,7 +48,8 @@ def import_asset(plan: CampaignPlan, name: str) -> dg.AssetsDefinition:
         tags = SourceTags(workshop.conditions)
         with failing_in_words(f"{name}, bucket {work.bucket.key}"):
             report_offers(work.ledger, tags, context.instance)
-            offered = offered_links(plan, name, work.bucket, tags)
+            is_published = work.ledger.has(published_key(plan.name))
+            offered = _kept(work, name) if is_published else offered_links(plan, name, work.bucket, tags)
             yield from _check_offer(work, name, offered)
             if offered.lacking:
                 wait_at_gate(context, offered.lacking, workshop.listener)
@@ -72,6 +73,15 @@ def _spec(plan: CampaignPlan, name: str) -> dg.AssetSpec:
         tags={"subsystem": name.removeprefix("local_"), "kind": plan.campaign.kind.value},
         metadata={"source tags": tags},
     )
+
+
+def _kept(work: BucketWork, name: str) -> OfferedLinks:
+    """What a published bucket has: whoever has it worked again gets that, not what source tags have by now."""
+    made = work.ledger.payloads(name)
+    if made is None:
+        return OfferedLinks((), (), (f"bucket {work.bucket.key} was published without {name}, and stays so",))
+    links = tuple(one.bare for one in links_of(work.workshop.conditions, work.staging_tag, made.names))
+    return OfferedLinks(links, links, ())
 
 
 def _imported(work: BucketWork, name: str, offered: Sequence[TagIov]) -> Results:

@@ -360,6 +360,10 @@ def test_a_published_bucket_stays_as_it_is_whatever_source_tags_have_later(begun
     fill(lab, SVD, "SVDMask", (9.0, FOR_EVER))
     assert run(lab).dagster_run is None
     assert {cell.state for cell in cells(lab).values()} == {CellState.made}
+    again = run(lab, again=True)  # as a backfill does
+    assert (again.failed, again.blocked) == ({}, {})
+    assert staged(lab, "SVDMask") == [(5.0, BUCKET_1.iov)]
+    assert [value(lab, link) for link in content(lab, TARGET, "SVDMask")] == [5.0]
 
 
 def test_a_bucket_that_was_published_before_its_campaign_imported_anything_stays_finished(
@@ -375,6 +379,8 @@ def test_a_bucket_that_was_published_before_its_campaign_imported_anything_stays
     ).checked()
     assert run(lab).dagster_run is None
     assert tick(lab, gates_sensor).run_requests == []
+    assert run(lab, BUCKET_1, "local_svd", again=True).done == ()
+    assert staged(lab, "SVDMask") == []
 
 
 def test_the_next_bucket_has_its_own_part_and_its_change_against_the_one_before_is_judged(
