@@ -15,6 +15,7 @@ import dagster as dg
 
 from b2cal_assets.assets.broken import broken_asset
 from b2cal_assets.assets.runs import run_assets
+from b2cal_assets.background_executor import stepping_aside
 from b2cal_assets.campaign_assets import AssetJob, bucket_job, bucket_runs_spec, campaign_assets
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.code_locations import LOCATION_VARIABLE, campaign_of
@@ -152,14 +153,15 @@ def read_plans(store: CampaignStore, only: str | None = None) -> tuple[list[Camp
 
 
 def service_executor(plan: CampaignPlan | None = None) -> dg.ExecutorDefinition:
-    """Steps in processes of their own, forked from a warm server."""
+    """Steps in processes of their own, forked from a warm server; in the background, like jobs, below priority zero."""
     processes = plan.campaign.site.max_processes if plan is not None else None
-    return dg.multiprocess_executor.configured(
+    executor = dg.multiprocess_executor.configured(
         {
             "max_concurrent": processes or os.cpu_count() or 1,
             "start_method": {"forkserver": {"preload_modules": list(_PRELOADED)}},
         }
     )
+    return stepping_aside(executor) if plan is not None and plan.campaign.priority < 0 else executor
 
 
 def build_definitions(
