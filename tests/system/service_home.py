@@ -7,10 +7,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from b2cal_assets.definitions import embedded_workshop
@@ -47,8 +48,23 @@ def prepare_home(
 class Service:
     """A running ``b2cal up``, asked over GraphQL."""
 
-    def __init__(self, port: int, log: Path) -> None:
-        self.address, self._log = f"http://127.0.0.1:{port}", log
+    def __init__(self, port: int, log: Path, process: "subprocess.Popen[bytes]") -> None:
+        self.address, self._log, self._process = f"http://127.0.0.1:{port}", log, process
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that work Dagster runs, without those of single steps."""
+        return [process for process in self._family() if "spawn_main" in _command(process)]
+
+    def kill(self) -> None:
+        """End at once all that it started, and it: what is left of a machine without power."""
+        for process in self._family():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait(60)
+
+    def _family(self) -> list[psutil.Process]:
+        parent = psutil.Process(self._process.pid)
+        return [parent, *parent.children(recursive=True)]
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """The answer's data; an error in it fails the test."""
@@ -101,7 +117,7 @@ def running_service(home: Home) -> Iterator[Service]:
     log = home.path / "up.log"
     command = [sys.executable, "-m", "b2cal_cli", "--home", str(home.path), "up", "--port", str(port)]
     with log.open("wb") as stream, subprocess.Popen(command, stdout=stream, stderr=stream) as process:
-        service = Service(port, log)
+        service = Service(port, log, process)
         try:
             service.wait_until(
                 "the page", lambda: process.poll() is not None or _answers(service), seconds=START_SECONDS
@@ -118,3 +134,10 @@ def _answers(service: Service) -> bool:
         return bool(service.ask("{version}"))
     except OSError:
         return False
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
