@@ -7,6 +7,7 @@ import dagster as dg
 
 from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, import_key, published_key
 from b2cal_assets.bucket_records import BucketRecords
+from b2cal_assets.bulk_records import made_partitions
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_core.buckets import Bucket
 from b2cal_core.campaigns import Gate, RedoPolicy
@@ -233,14 +234,13 @@ class BucketLedger(BucketRecords):
 
 def started_buckets(plan: CampaignPlan, instance: dg.DagsterInstance) -> set[str]:
     """Keys of the buckets for which a calibration has collected anything."""
-    keys = (calibration_key(plan.name, name, Part.collector_output) for name in plan.calibrations)
-    return {partition for key in keys for partition in instance.get_materialized_partitions(key)}
+    keys = [calibration_key(plan.name, name, Part.collector_output) for name in plan.calibrations]
+    return set().union(*made_partitions(instance, keys).values())
 
 
 def finished_buckets(plan: CampaignPlan, instance: dg.DagsterInstance) -> set[str]:
     """Keys of the buckets of which every asset was made."""
-    made = [set(instance.get_materialized_partitions(key)) for key in decisive_keys(plan)]
-    return set.intersection(*made)
+    return set.intersection(*map(set, made_partitions(instance, decisive_keys(plan)).values()))
 
 
 def decisive_keys(plan: CampaignPlan) -> tuple[dg.AssetKey, ...]:

@@ -17,6 +17,7 @@ from b2cal_assets.asset_keys import (
     offer_key,
     published_key,
 )
+from b2cal_assets.bulk_records import latest_materializations
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_core.buckets import Bucket
 from b2cal_core.data_shortage import ShortageChoice
@@ -85,6 +86,13 @@ class BucketRecords:
     def bucket(self) -> Bucket:
         """The bucket that this is the ledger of."""
         return self._bucket
+
+    def read_all(self) -> None:
+        """Read what is recorded of every asset as it stands now, in one question instead of one for each."""
+        offers = (offer_key(self._plan.name, name) for name in self._plan.imports)
+        keys = [*self._plan.asset_keys(), bucket_runs_key(self._plan.name), *offers]
+        found = latest_materializations(self._instance, keys, self._bucket.key)
+        self._seen |= {key: found.get(key) for key in keys}
 
     def payloads(self, name: str) -> PayloadRecord | None:
         """The payloads that a calibration made last, or an import brought; or ``None``."""

@@ -11,6 +11,7 @@ import dagster as dg
 from b2cal_assets.asset_keys import Part, calibration_key, published_key, step_name
 from b2cal_assets.bucket_cells import Activity
 from b2cal_assets.bucket_ledger import BucketLedger, decisive_keys
+from b2cal_assets.bulk_records import made_partitions
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_core.reminders import OpenSignOff
 from b2cal_core.situations import BucketSituation, CalibrationSituation, Failure, Findings, Plot, Row
@@ -52,8 +53,7 @@ def situation_of(ledger: BucketLedger, activity: Activity, *, at_work: bool, dag
 
 def finished_versions(plan: CampaignPlan, instance: dg.DagsterInstance) -> Mapping[str, str]:
     """Key to a number that grows whenever an asset of the bucket is made, of buckets of which every asset was made."""
-    event = dg.DagsterEventType.ASSET_MATERIALIZATION
-    made = [instance.get_latest_storage_id_by_partition(key, event) for key in decisive_keys(plan)]
+    made = made_partitions(instance, decisive_keys(plan)).values()
     finished = set.intersection(*map(set, made))
     return {bucket: str(max(numbers[bucket] for numbers in made)) for bucket in finished}
 

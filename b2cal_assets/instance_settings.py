@@ -34,6 +34,8 @@ SETTINGS: dict[str, Any] = {
         "poll_interval_seconds": 20,
         "free_slots_after_run_end_seconds": 60,  # its places in pools; by then its steps have ended too
     },
+    # The gates sensor ticks every few seconds, and each tick without news is a row.
+    "retention": {"sensor": {"purge_after_days": {"skipped": 1}}},
     "telemetry": {"enabled": False},
     "nux": {"enabled": False},  # no advertisement over the first page
 }

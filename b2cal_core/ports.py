@@ -582,6 +582,10 @@ class SignOffLog(ABC):
     def choices(self, campaign: str, bucket: str) -> tuple[ShortageChoice, ...]:
         """What was chosen for calibrations of a bucket that had not enough data, in the order it was logged."""
 
+    @abstractmethod
+    def logged_since(self, mark: str = "") -> tuple[frozenset[tuple[str, str]], str]:
+        """Campaign and bucket of everything logged since a mark, which an earlier call returned, and the next mark."""
+
 
 class Notifier(ABC):
     """A way to reach people: a log, mail, a chat."""

@@ -6,8 +6,10 @@ is at work on a bucket, its assets show why they are not made.
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import dagster as dg
 
@@ -21,27 +23,37 @@ from b2cal_assets.local_offers import SourceTags, report_offers
 from b2cal_assets.workshop import Workshop
 from b2cal_core.buckets import Bucket
 from b2cal_core.errors import BackendError
+from sensors.changes import Changes, Look, bucket_name
 from sensors.dagster_runs import activity, begun_buckets, runs_of_bucket
 from sensors.resting import resting
 
 SITUATION_TAG = "b2cal/situation"
 ATTEMPTS = 3
 """How often the same steps are started over the same payloads; after that people must look."""
+LOOK_SECONDS = 30.0
+"""A tick has a minute; the buckets that are left when this has passed are looked at by the next one."""
+SECONDS = 4
+"""Between ticks. Dagster looks every five seconds which are due; who asks for five is late every now and then."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _OpenBucket:
     """A bucket that was worked and is not finished."""
 
     ledger: BucketLedger
     buckets: Sequence[Bucket]
     runs: Sequence[dg.DagsterRun]
-    activity: Activity
+    instance: dg.DagsterInstance
+
+    @cached_property
+    def activity(self) -> Activity:
+        """What the Dagster runs do and did; read when it is asked for, since that costs as much as all else."""
+        return activity(self.instance, self.runs)
 
     @property
     def name(self) -> str:
         """Campaign and bucket."""
-        return f"{self.ledger.plan.name}:{self.ledger.bucket.key}"
+        return bucket_name(self.ledger.plan.name, self.ledger.bucket.key)
 
     @property
     def is_idle(self) -> bool:
@@ -49,8 +61,14 @@ class _OpenBucket:
         return all(run.is_finished for run in self.runs)
 
 
-def gates_sensor(plans: Sequence[CampaignPlan], jobs: Sequence[AssetJob], *, seconds: int = 30) -> dg.SensorDefinition:
-    """The sensor over all campaigns; ``seconds`` lie between its ticks. Its cursor is what it has shown last."""
+def gates_sensor(
+    plans: Sequence[CampaignPlan], jobs: Sequence[AssetJob], *, seconds: int = SECONDS
+) -> dg.SensorDefinition:
+    """The sensor over all campaigns; ``seconds`` lie between its ticks. Its cursor is what it has shown last.
+
+    A tick looks at the buckets that something happened to; where nothing has happened, at none.
+    """
+    changes = Changes(plans)
 
     @dg.sensor(
         name="gates",
@@ -65,66 +83,108 @@ def gates_sensor(plans: Sequence[CampaignPlan], jobs: Sequence[AssetJob], *, sec
     ) -> dg.SensorResult | dg.SkipReason:
         shown: dict[str, Shown] = json.loads(context.cursor or "{}")
         try:
-            tags = SourceTags(workshop.conditions)
-            found = [bucket for plan in plans for bucket in _open_buckets(plan, workshop, context.instance, tags)]
-            idle = resting(workshop.campaigns)
-            waiting = [bucket for bucket in found if bucket.is_idle and bucket.ledger.plan.name not in idle]
-            requests = [request for bucket in waiting for request in _request(bucket)]
-            now = {bucket.name: _show(bucket, shown, context.instance) for bucket in found}
+            look = changes.look(workshop, context.instance, tags := SourceTags(workshop.conditions))
+            if not look.names:
+                changes.keep(look)
+                return dg.SensorResult(skip_reason="nothing has happened to any bucket", cursor=context.cursor)
+            done = _Round(workshop, context.instance, tags, look, shown)
+            for plan in plans:
+                done.look_at(plan)
         except BackendError as error:
             return dg.SkipReason(f"gates could not be looked at, which the next tick does again: {error}")
-        reason = None if requests else "no gate has opened"
-        return dg.SensorResult(run_requests=requests, skip_reason=reason, cursor=json.dumps(now))
+        changes.keep(look, left=look.names - done.looked_at, asked=done.requests)
+        reason = None if done.requests else "no gate has opened"
+        return dg.SensorResult(
+            run_requests=list(done.requests.values()), skip_reason=reason, cursor=json.dumps(done.shown)
+        )
 
     return gates
 
 
-def _open_buckets(
-    plan: CampaignPlan, workshop: Workshop, instance: dg.DagsterInstance, tags: SourceTags
-) -> Iterator[_OpenBucket]:
-    started, complete = started_buckets(plan, instance), finished_buckets(plan, instance)
-    buckets = sorted(workshop.campaigns.buckets(plan.name))
-    unfinished = [bucket for bucket in buckets if bucket.key not in complete]
-    begun = started | begun_buckets(instance, (bucket.key for bucket in unfinished))
-    for bucket in unfinished:
-        if bucket.key not in begun:
-            continue  # the business of the sensor that found its runs
-        runs = runs_of_bucket(instance, plan, bucket.key)
-        if runs or bucket.key in started:  # not only a bucket of that name in another campaign
-            ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs)
-            if report_offers(ledger, tags, instance):
-                ledger = ledger.of(bucket)
-            yield _OpenBucket(ledger, buckets, runs, activity(instance, runs))
+class _Round:
+    """One look at the buckets that something happened to, as long as a tick may take.
+
+    Attributes:
+        looked_at: names of the buckets that it came to.
+        requests: name to the Dagster run that is asked for.
+        shown: name to what its page shows.
+    """
+
+    def __init__(
+        self, workshop: Workshop, instance: dg.DagsterInstance, tags: SourceTags, look: Look, shown: Mapping[str, Shown]
+    ) -> None:
+        self._workshop, self._instance, self._tags, self._look = workshop, instance, tags, look
+        self._end = time.monotonic() + LOOK_SECONDS
+        self.looked_at: set[str] = set()
+        self.requests: dict[str, dg.RunRequest] = {}
+        self.shown = dict(shown)
+
+    def look_at(self, plan: CampaignPlan) -> None:
+        """Look at the buckets of a campaign."""
+        rests = plan.name in resting(self._workshop.campaigns)
+        for bucket in self._open_buckets(plan):
+            request = _request(bucket) if bucket.is_idle and not rests else None
+            if request is not None:
+                self.requests[bucket.name] = request
+            before = self.shown.get(bucket.name, {})
+            self.shown[bucket.name] = _show(bucket, before, self._instance) if bucket.is_idle else before
+
+    def _open_buckets(self, plan: CampaignPlan) -> Iterator[_OpenBucket]:
+        """Those to look at that were worked and are not finished."""
+        touched = self._look.touched[plan.name]
+        if not touched:
+            return
+        started, complete = started_buckets(plan, self._instance), finished_buckets(plan, self._instance)
+        buckets = sorted(self._workshop.campaigns.buckets(plan.name))
+        unfinished = touched - complete
+        begun = started | begun_buckets(self._instance, unfinished)  # else of the sensor that found its runs
+        for bucket in (one for one in buckets if one.key in touched):
+            if time.monotonic() >= self._end:
+                return
+            name, at_work = bucket_name(plan.name, bucket.key), bucket.key in unfinished & begun
+            runs = runs_of_bucket(self._instance, plan, bucket.key) if at_work else []
+            if at_work and (runs or bucket.key in started):  # not only a bucket of that name in another campaign
+                yield _OpenBucket(self._ledger(plan, bucket), buckets, runs, self._instance)
+            else:
+                self.shown.pop(name, None)
+            self.looked_at.add(name)
+
+    def _ledger(self, plan: CampaignPlan, bucket: Bucket) -> BucketLedger:
+        """What is recorded of the bucket, what source tags have for it included."""
+        ledger = BucketLedger(plan, bucket, instance=self._instance, sign_offs=self._workshop.sign_offs)
+        ledger.read_all()
+        if report_offers(ledger, self._tags, self._instance):
+            ledger.read_all()
+        return ledger
 
 
-def _show(bucket: _OpenBucket, shown: Mapping[str, Shown], instance: dg.DagsterInstance) -> Shown:
-    before = shown.get(bucket.name, {})
-    if not bucket.is_idle:
-        return before
+def _show(bucket: _OpenBucket, before: Shown, instance: dg.DagsterInstance) -> Shown:
     cells = cells_of(bucket.ledger, bucket.buckets, bucket.activity)
     return show_cells(instance, bucket.ledger, cells, shown=before)
 
 
-def _request(bucket: _OpenBucket) -> Iterator[dg.RunRequest]:
+def _request(bucket: _OpenBucket) -> dg.RunRequest | None:
+    """The Dagster run that makes what may be made now, if there is anything."""
     ledger, plan = bucket.ledger, bucket.ledger.plan
     ended_by_a_person = bool(bucket.runs) and bucket.runs[0].status is dg.DagsterRunStatus.CANCELED
     if ended_by_a_person:
-        return
+        return None
     lacking = [key for key in ledger.missing() if not ledger.is_left_to_people(key)]
     candidates = [key for key in lacking if not bucket.activity.failure(ledger, key)]
     opened = startable(candidates, ledger=ledger, buckets=bucket.buckets)
     if not opened:
-        return
+        return None
     situation = _situation(opened, ledger)
     attempts = sum(run.tags.get(SITUATION_TAG) == situation for run in bucket.runs)
-    if attempts < ATTEMPTS:
-        yield dg.RunRequest(
-            run_key=f"{bucket.name}:{situation}:{attempts}",
-            job_name=bucket_job_name(plan.name),
-            partition_key=ledger.bucket.key,
-            asset_selection=with_followers(opened, candidates, ledger=ledger),
-            tags=run_tags(plan) | {SITUATION_TAG: situation},
-        )
+    if attempts >= ATTEMPTS:
+        return None
+    return dg.RunRequest(
+        run_key=f"{bucket.name}:{situation}:{attempts}",
+        job_name=bucket_job_name(plan.name),
+        partition_key=ledger.bucket.key,
+        asset_selection=with_followers(opened, candidates, ledger=ledger),
+        tags=run_tags(plan) | {SITUATION_TAG: situation},
+    )
 
 
 def startable(missing: Sequence[dg.AssetKey], *, ledger: BucketLedger, buckets: Sequence[Bucket]) -> list[dg.AssetKey]:

@@ -101,8 +101,10 @@ def _situation(
     plan: CampaignPlan, bucket: Bucket, workshop: Workshop, *, instance: dg.DagsterInstance, pages: str
 ) -> BucketSituation:
     runs = runs_of_bucket(instance, plan, bucket.key)
+    ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs)
+    ledger.read_all()
     seen = situation_of(
-        BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs),
+        ledger,
         activity(instance, runs),
         at_work=not all(run.is_finished for run in runs),
         dagster_address=pages,

@@ -104,6 +104,18 @@ class EmbeddedSignOffLog(SignOffLog):
             rows = connection.execute(select(_CHOICES).where(of_bucket).order_by(_CHOICES.c.id)).mappings().all()
         return tuple(_choice(row) for row in rows)
 
+    def logged_since(self, mark: str = "") -> tuple[frozenset[tuple[str, str]], str]:
+        """Campaign and bucket of everything logged since a mark, which an earlier call returned, and the next mark."""
+        numbers = [int(number) for number in mark.split()] or [0, 0]
+        found = set()
+        with self._database.reading() as connection:
+            for place, table in enumerate((_DECISIONS, _CHOICES)):
+                news = select(table.c.id, table.c.campaign, table.c.bucket).where(table.c.id > numbers[place])
+                for number, campaign, bucket in connection.execute(news):
+                    numbers[place] = max(numbers[place], number)
+                    found.add((campaign, bucket))
+        return frozenset(found), " ".join(map(str, numbers))
+
 
 def _choice(row: RowMapping) -> ShortageChoice:
     subject = (row["campaign"], row["bucket"], row["calibration"])

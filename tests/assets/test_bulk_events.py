@@ -1,4 +1,4 @@
-"""Materialisations that are reported in bulk are what Dagster's own call makes of them."""
+"""What is reported in bulk is what Dagster's own call makes of it, and what is read in bulk what its own calls read."""
 
 import json
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from dagster._core.storage.event_log.sqlite.consolidated_sqlite_event_log import
 from servers.mariadb import MariaDBServer
 
 from b2cal_assets.bulk_events import report_all, report_with_tags
+from b2cal_assets.bulk_records import latest_materializations, made_partitions, reported_since
 
 ONE_FILE = {
     "module": ConsolidatedSqliteEventLogStorage.__module__,
@@ -100,3 +101,59 @@ def test_nothing_to_report_reports_nothing(instance: dg.DagsterInstance) -> None
     report_all(instance, [])
     report_with_tags(instance, [])
     assert instance.get_asset_records() == []
+
+
+def fill(instance: dg.DagsterInstance) -> None:
+    """Several assets and partitions, some made twice, one only observed, one wiped and one wiped and made again."""
+    for key, partition, version in (
+        (RAW, "a", "1"),
+        (RAW, "a", "2"),
+        (RAW, "b", "3"),
+        (CDST, "a", "4"),
+        (CDST, "c", "5"),
+    ):
+        report_with_tags(instance, with_version(key, partition, version))
+    instance.report_runless_asset_event(dg.AssetObservation(OBSERVED, partition="a"))
+    for key in (WIPED, AGAIN):
+        instance.report_runless_asset_event(made(key, "a"))
+    instance.wipe_assets([WIPED, AGAIN])
+    instance.report_runless_asset_event(made(AGAIN, "b"))
+
+
+OBSERVED, WIPED, AGAIN, NEVER = (dg.AssetKey(name) for name in ("observed", "wiped", "again", "never"))
+ALL = (RAW, CDST, OBSERVED, WIPED, AGAIN, NEVER)
+
+
+def test_the_last_materialisations_are_read_together_as_dagster_reads_each(instance: dg.DagsterInstance) -> None:
+    fill(instance)
+    for partition in ("a", "b", "c"):
+        wanted = {key: dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition]) for key in ALL}
+        one_by_one = {key: instance.fetch_materializations(one, limit=1).records for key, one in wanted.items()}
+        expected = {key: records[0] for key, records in one_by_one.items() if records}
+        assert latest_materializations(instance, ALL, partition) == expected
+    assert set(latest_materializations(instance, ALL, "a")) == {RAW, CDST}
+
+
+def test_the_partitions_of_several_assets_are_read_together_as_dagster_reads_each(instance: dg.DagsterInstance) -> None:
+    fill(instance)
+    event = dg.DagsterEventType.ASSET_MATERIALIZATION
+    found = made_partitions(instance, ALL)
+    assert {key: set(of) for key, of in found.items()} == {k: instance.get_materialized_partitions(k) for k in ALL}
+    assert found[RAW] == instance.get_latest_storage_id_by_partition(RAW, event)
+
+
+def test_what_was_reported_since_is_told_once_and_only_what_no_dagster_run_made(instance: dg.DagsterInstance) -> None:
+    nothing, number = reported_since(instance, None)
+    assert nothing == set()
+    fill(instance)
+    found, later = reported_since(instance, number)
+    wiped = {(WIPED, "a"), (AGAIN, "a")}  # some storages remove them
+    assert found - wiped == {(RAW, "a"), (RAW, "b"), (CDST, "a"), (CDST, "c"), (AGAIN, "b")}
+    letters = dg.StaticPartitionsDefinition(["a", "b"])
+
+    @dg.asset(partitions_def=letters)
+    def worked() -> None:
+        """Made by a Dagster run."""
+
+    assert dg.materialize([worked], instance=instance, partition_key="a").success
+    assert reported_since(instance, later)[0] == set()

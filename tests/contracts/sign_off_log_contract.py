@@ -85,3 +85,16 @@ class SignOffLogContract:
         assert log.choices("prompt", ACCEPTED.bucket) == (first, second)
         assert log.choices("other", ACCEPTED.bucket) == ()
         assert log.decisions("prompt") == ()
+
+    def test_what_was_logged_since_a_mark_is_told_once_by_campaign_and_bucket(self, log: SignOffLog) -> None:
+        nothing, start = log.logged_since()
+        assert nothing == frozenset()
+        other = replace(ACCEPTED, campaign="proc13", bucket="e0012r00021-e0012r00040")
+        for decision in (ACCEPTED, ACCEPTED, other):
+            log.record(decision)
+        found, mark = log.logged_since(start)
+        assert found == {("prompt", ACCEPTED.bucket), ("proc13", other.bucket)}
+        subject = (ACCEPTED.campaign, ACCEPTED.bucket, ACCEPTED.calibration)
+        log.choose(ShortageChoice(*subject, Remedy.merge, "ada", "too few", ACCEPTED.when))
+        assert log.logged_since(mark)[0] == {("prompt", ACCEPTED.bucket)}
+        assert log.logged_since(log.logged_since(mark)[1])[0] == frozenset()
