@@ -43,7 +43,7 @@ def check_apart(campaign: Campaign, others: Iterable[Campaign]) -> None:
         if other.target_tag == campaign.target_tag:
             raise ConfigurationError(
                 f"campaign {other.name} publishes to {campaign.target_tag} already; choose another target_tag, or"
-                f" archive that campaign: b2cal campaign archive {other.name}"
+                f' archive that campaign: b2cal campaign archive {other.name} --reason "…"'
             )
         if _staging(other) == _staging(campaign):
             raise ConfigurationError(

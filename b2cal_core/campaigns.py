@@ -27,6 +27,8 @@ from b2cal_core.verdicts import SignOffRule, Threshold
 
 _Part = TypeVar("_Part")
 _BUCKET_KEY = r"e\d{4,}r\d{5,}-e\d{4,}r\d{5,}"
+_TAKEN_NAMES = frozenset({"runs", "local"})
+"""What assets that no campaign has are called by: a campaign of the name would take every other one down."""
 ON_THE_SIDE = -10
 """The priority of a campaign that is not prompt, unless it says another: below what prompt collects ahead, too."""
 
@@ -148,6 +150,13 @@ class Campaign(BaseModel):
             return data
         is_on_the_side = data.get("kind") in (CampaignKind.recalibration, CampaignKind.run_dependent_mc)
         return {**data, "priority": ON_THE_SIDE if is_on_the_side else 0}
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_free(cls, value: str) -> str:
+        if value in _TAKEN_NAMES:
+            raise ValueError(f"the platform's own assets are called {value}; choose another name")
+        return value
 
     @field_validator("base_tags")
     @classmethod

@@ -12,7 +12,11 @@ def campaign(name: str, **more: str) -> Campaign:
 @pytest.mark.parametrize(
     ("mine", "other", "says"),
     [
-        ({"target_tag": "shared"}, {"target_tag": "shared"}, r"proc publishes to shared already.*archive proc"),
+        (
+            {"target_tag": "shared"},
+            {"target_tag": "shared"},
+            r"proc publishes to shared already.*archive proc --reason",
+        ),
         ({"staging_tag": "s_{bucket}"}, {"staging_tag": "s_{bucket}"}, r"put \{campaign\} into staging_tag"),
         ({"staging_tag": "s_{campaign}_{bucket}"}, {"staging_tag": "s_prompt_{bucket}"}, "proc has the same staging"),
     ],

@@ -39,6 +39,8 @@ def test_a_minimal_campaign_has_sound_defaults() -> None:
     ("change", "says"),
     [
         ({"name": "Prompt!"}, "name"),
+        ({"name": "runs"}, "name: .*own assets are called runs; choose another"),
+        ({"name": "local"}, "name: .*own assets are called local; choose another"),
         ({"target_tag": "a b"}, "letters, digits"),
         ({"base_tags": []}, "base_tags"),
         ({"base_tags": ["ma in"]}, "letters, digits"),
