@@ -15,7 +15,9 @@ from b2cal_core.errors import BackendError
 from resources.home import Home
 
 POLL_SECONDS = 0.2
-_START_SECONDS, _STOP_SECONDS = 90.0, 20.0
+STOP_SECONDS = 20.0
+"""What a server is given to end by itself."""
+_START_SECONDS = 90.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -62,11 +64,11 @@ class ChildServer:
         if self.is_alive:
             self.process.terminate()
 
-    def end(self) -> None:
-        """End it, kindly at first, and then whatever is left of its process group."""
+    def end(self, within: float = STOP_SECONDS) -> None:
+        """End it, kindly for so many seconds, and then whatever is left of its process group."""
         self.ask_to_end()
         try:
-            self.process.wait(_STOP_SECONDS)
+            self.process.wait(within)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

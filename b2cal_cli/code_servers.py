@@ -18,7 +18,7 @@ from dagster._grpc.client import DagsterGrpcClient  # the only way to ask a code
 
 from b2cal_assets.code_locations import LOCATION_VARIABLE, SHARED, campaign_of
 from b2cal_caf.atomic_files import write_atomically
-from b2cal_cli.child_servers import ChildServer, await_answer
+from b2cal_cli.child_servers import STOP_SECONDS, ChildServer, await_answer
 from b2cal_cli.output import tell
 from b2cal_core.errors import BackendError
 from resources.home import Home
@@ -82,10 +82,11 @@ class CodeServers:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         children = [server.child for server in (*self._servers.values(), *self._leaving)]
+        end = time.monotonic() + STOP_SECONDS
         for child in children:
             child.ask_to_end()
         for child in children:
-            child.end()
+            child.end(within=max(0.0, end - time.monotonic()))
 
     @property
     def workspace(self) -> Path:
