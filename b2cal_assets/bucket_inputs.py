@@ -6,16 +6,18 @@ Dagster is told whenever that changes: what was made from other files is stale t
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import dagster as dg
 
-from b2cal_assets.asset_keys import bucket_runs_key, published_key
+from b2cal_assets.asset_keys import bucket_runs_key
 from b2cal_assets.asset_metadata import Metadata
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.bucket_records import SELECTED
 from b2cal_assets.bulk_events import report_with_tags
 from b2cal_assets.campaign_plans import CDST, CampaignPlan
+from b2cal_assets.publication import story_of
+from b2cal_assets.workshop import Publishing
 from b2cal_core.buckets import Bucket, LateRuns, frozen_at
 from b2cal_core.ports import CampaignStore, RunRegistry
 from b2cal_core.runs import RunRecord, Selection, selection_digests
@@ -42,14 +44,17 @@ class BucketRuns:
     why: str = ""
 
 
-def runs_of(ledger: BucketLedger, registry: RunRegistry, campaigns: CampaignStore) -> BucketRuns:
-    """The runs of the ledger's bucket, as its campaign's policy for late runs has it."""
+def runs_of(ledger: BucketLedger, registry: RunRegistry, campaigns: CampaignStore, publisher: Publishing) -> BucketRuns:
+    """The runs of the ledger's bucket, as its campaign's policy for late runs has it.
+
+    What was published is asked of the conditions database where Dagster has no record of it, or lost it.
+    """
     late, iov = ledger.plan.campaign.buckets.late, ledger.bucket.iov
-    published = ledger.made_at(published_key(ledger.plan.name))
+    reopens = late is LateRuns.reopen
     until = frozen_at(
         late,
-        closed_at=None if late is LateRuns.reopen else _closed_at(ledger, campaigns),
-        published_at=datetime.fromtimestamp(published, UTC) if published else None,
+        closed_at=None if reopens else _closed_at(ledger, campaigns),
+        published_at=(ledger.published_at or _applied_at(ledger, publisher)) if reopens else None,
     )
     registered = registry.runs(iov)
     if until is None:
@@ -109,6 +114,11 @@ def _selection(settings: CalibrationSettings) -> Selection:
 
 def _together(digests: Iterable[str]) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()[:32]
+
+
+def _applied_at(ledger: BucketLedger, publisher: Publishing) -> datetime | None:
+    story = story_of(publisher, ledger.plan.staging_tag(ledger.bucket), ledger.plan.campaign.target_tag)
+    return story.applied.when if story is not None and story.applied is not None else None
 
 
 def _closed_at(ledger: BucketLedger, campaigns: CampaignStore) -> datetime | None:

@@ -29,7 +29,7 @@ from b2cal_core.waivers import waiver_over
 
 CONTENT, NAMES, VERDICT, EVIDENCE = "content", "payload names", "verdict", "evidence"
 FAILED_FIGURES, MADE_FROM, REDONE = "failed figures", "made from", "redone with"
-SELECTED, LACKING = "selected files", "lacking"
+SELECTED, LACKING, PUBLISHED_AT = "selected files", "lacking", "published at"
 """Metadata that later steps rely on."""
 _PARTS = frozenset(Part)
 
@@ -53,6 +53,11 @@ class Offer:
 
     content: str
     lacking: tuple[str, ...]
+
+
+def moment_of(told: Any) -> datetime:  # noqa: ANN401 (Dagster's metadata of any kind)
+    """The moment in UTC that a text in ISO form tells."""
+    return datetime.fromisoformat(str(told.value))
 
 
 class BucketRecords:
@@ -168,6 +173,17 @@ class BucketRecords:
         """When the asset was made last, in seconds since 1970; 0 when it never was."""
         record = self._record(key)
         return 0.0 if record is None else record.timestamp
+
+    @property
+    def published_at(self) -> datetime | None:
+        """When the bucket was published, in UTC, however often it was looked at since; ``None`` when it was not."""
+        key = published_key(self._plan.name)
+        found = self.metadata(key)
+        if found is None:
+            return None
+        return (
+            moment_of(found[PUBLISHED_AT]) if PUBLISHED_AT in found else datetime.fromtimestamp(self.made_at(key), UTC)
+        )
 
     def times_made(self, key: dg.AssetKey, most: int) -> int:
         """How often the asset was made for the bucket, counted up to ``most``."""

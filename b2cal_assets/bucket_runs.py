@@ -81,7 +81,8 @@ class BucketRunner:
         """
         self._instance.add_dynamic_partitions(bucket_partitions_name(self._plan.name), [bucket.key])
         ledger = self._ledger(bucket)
-        runs = runs_of(ledger, self._workshop.runs, self._workshop.campaigns)
+        shop = self._workshop
+        runs = runs_of(ledger, shop.runs, shop.campaigns, shop.publisher)
         tags = SourceTags(self._workshop.conditions)
         if report_runs(ledger, runs, self._instance) | report_offers(ledger, tags, self._instance):
             ledger = self._ledger(bucket)

@@ -46,7 +46,7 @@ def situation_of(ledger: BucketLedger, activity: Activity, *, at_work: bool, dag
         plan.campaign.target_tag,
         at_work=at_work,
         failures=tuple(failure for failure in failures if failure is not None),
-        published_at=_when(ledger, published),
+        published_at=ledger.published_at,
         page=_page(dagster_address, published, ledger.bucket.key),
     )
 

@@ -63,7 +63,8 @@ class BucketWork:
     @cached_property
     def records(self) -> tuple[RunRecord, ...]:
         """The registered runs of the bucket, without those that came too late for it."""
-        return runs_of(self.ledger, self.workshop.runs, self.workshop.campaigns).taken
+        shop = self.workshop
+        return runs_of(self.ledger, shop.runs, shop.campaigns, shop.publisher).taken
 
     @property
     def previous_bucket(self) -> Bucket | None:

@@ -13,7 +13,7 @@ import dagster as dg
 from dagster._core.execution.stats import StepEventStatus  # the type of a public answer
 
 from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, offer_key, published_key, step_name
-from b2cal_assets.bucket_records import CONTENT, EVIDENCE, LACKING, VERDICT
+from b2cal_assets.bucket_records import CONTENT, EVIDENCE, LACKING, PUBLISHED_AT, VERDICT, moment_of
 from b2cal_assets.campaign_assets import CAMPAIGN_TAG
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.observers import QUEUED
@@ -156,7 +156,11 @@ class _Way:
     @cached_property
     def published(self) -> datetime | None:
         """When it was published first."""
-        return next((at for at, _ in self._made(published_key(self._plan.name), most=1)), None)
+        made = next(self._made(published_key(self._plan.name), most=1), None)
+        if made is None:
+            return None
+        at, metadata = made
+        return moment_of(metadata[PUBLISHED_AT]) if PUBLISHED_AT in metadata else at
 
     @cached_property
     def claims(self) -> tuple[Claim, ...]:

@@ -1,10 +1,11 @@
 """Publishing a bucket: its staging tag is brought into the target tag, once, and read back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from b2cal_assets.staging import content_hash, ensure_running, freeze, links_of
-from b2cal_assets.workshop import Publishing
+from b2cal_assets.workshop import PlanStory, Publishing
 from b2cal_core.buckets import Bucket
 from b2cal_core.errors import ConflictError, DataError, IntegrityError
 from b2cal_core.payloads import Release
@@ -22,6 +23,7 @@ class Publication:
 
     Attributes:
         document: the plan that brought it in; ``None`` when that is not known any more.
+        applied_at: when that was carried out, in UTC; ``None`` when it is not known.
         applied_now: whether it was carried out now, and not by a former attempt.
         links: what the target has now of the bucket's names, from the bucket's first run on.
         before: what it had of the touched names, from the bucket's first run on, before the plan was carried out.
@@ -30,6 +32,7 @@ class Publication:
     target: str
     staging: str
     document: PlanDocument | None
+    applied_at: datetime | None
     applied_now: bool
     links: tuple[TagIov, ...]
     before: tuple[TagIov, ...] = ()
@@ -67,7 +70,7 @@ class BucketPublisher:
         # constants.
         if not self._missing(target, wanted, within=self.bucket.iov):
             links = self._published(target, wanted)
-            return Publication(target, staging, self._former(staging, target), applied_now=False, links=links)
+            return self._told(Publication(target, staging, None, None, applied_now=False, links=links))
         document, before = self._apply(staging, target)
         missing = self._missing(target, wanted, within=IoV.since(self.bucket.first))
         if missing:
@@ -76,7 +79,14 @@ class BucketPublisher:
                 f"tag {target} does not hold {lost} after publishing {staging}; the administrator must look"
             )
         links = self._published(target, wanted)
-        return Publication(target, staging, document, applied_now=True, links=links, before=before)
+        return self._told(Publication(target, staging, document, None, applied_now=True, links=links, before=before))
+
+    def _told(self, publication: Publication) -> Publication:
+        """The same with what the log of the target tells of it."""
+        story = story_of(self.publisher, publication.staging, publication.target)
+        if story is None or story.applied is None:
+            return publication
+        return replace(publication, document=story.document, applied_at=story.applied.when)
 
     def _apply(self, staging: str, target: str) -> tuple[PlanDocument, tuple[TagIov, ...]]:
         for attempt in range(1, _ATTEMPTS + 1):
@@ -114,11 +124,6 @@ class BucketPublisher:
                 f" {error}"
             ) from error
 
-    def _former(self, staging: str, target: str) -> PlanDocument | None:
-        """The plan by which a former attempt brought the staging tag in."""
-        documents = (record.document for record in self.publisher.history(target) if record.applied is not None)
-        return next((d for d in documents if d is not None and d.staging == staging), None)
-
     def _published(self, target: str, wanted: Sequence[TagIov]) -> tuple[TagIov, ...]:
         since = IoV.since(self.bucket.first)  # a running tag only grows, and what is before is not of this bucket
         return links_of(self.conditions, target, {link.name for link in wanted}, within=since)
@@ -136,6 +141,17 @@ class BucketPublisher:
             if (iov := link.iov & within) is not None
             and held.get((link.name, link.revision), nothing).missing_from(iov)
         )
+
+
+def story_of(publisher: Publishing, staging: str, target: str) -> PlanStory | None:
+    """What is known of the plan that brought the staging tag into the target and holds; ``None`` when there is none."""
+    for story in reversed(publisher.history(target)):
+        applied = story.applied
+        if applied is None or story.undone_by is not None or staging not in applied.detail:
+            continue  # reading a plan takes longer than looking whether it names the tag at all
+        if story.document is not None and story.document.staging == staging:
+            return story
+    return None
 
 
 def refuse_unrecorded(

@@ -55,6 +55,10 @@ class PlanStory(Protocol):
     def document(self) -> PlanDocument | None:
         """The plan, once it was carried out."""
 
+    @property
+    def undone_by(self) -> str | None:
+        """Hash of the plan that took it back; ``None`` while it holds."""
+
 
 class ReadBack(Protocol):
     """What was found when a plan was read back."""

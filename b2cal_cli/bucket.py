@@ -103,11 +103,12 @@ def close(
 def status(ctx: typer.Context, campaign: CampaignName, bucket: BucketKey, as_json: AsJson = False) -> None:
     """Show how far a bucket is: what exists, verdicts, sign-offs, and what everything else waits for."""
     from b2cal_cli.bucket_status import status_of
+    from b2cal_cli.cdb_answers import publisher_of
     from b2cal_cli.ledgers import ledger_of
 
     chosen, store = bucket_of(ctx, campaign, bucket), store_of(ctx)
     with ledger_of(home_of(ctx), campaign, chosen) as opened:
-        found = status_of(opened, store, registry_of(ctx))
+        found = status_of(opened, store, registry_of(ctx), publisher_of(ctx))
     if as_json:
         print_json(found.to_json())
         return

@@ -9,6 +9,7 @@ from b2cal_cli.ledgers import OpenLedger
 from b2cal_core.buckets import Bucket
 from b2cal_core.ports import CampaignStore, RunRegistry
 from b2cal_core.verdicts import SignOff
+from resources.conditions.publisher import Publisher
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,12 @@ class BucketStatus:
         return asdict(self)
 
 
-def status_of(opened: OpenLedger, campaigns: CampaignStore, registry: RunRegistry) -> BucketStatus:
+def status_of(
+    opened: OpenLedger, campaigns: CampaignStore, registry: RunRegistry, publisher: Publisher
+) -> BucketStatus:
     """The status of the bucket that the ledger is of."""
     plan, ledger, buckets = opened.plan, opened.ledger, campaigns.buckets(opened.plan.name)
-    runs = runs_of(ledger, registry, campaigns)
+    runs = runs_of(ledger, registry, campaigns, publisher)
     cdst, published = cdst_key(plan.name), published_key(plan.name)
     has_cdst = ledger.has(cdst) if plan.cdst_stage else None
     is_published = ledger.has(published)

@@ -241,7 +241,7 @@ def _tell(plan: CampaignPlan, buckets: Iterable[Bucket], workshop: Workshop, ins
     lines = []
     for bucket in buckets:
         ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs)
-        found = runs_of(ledger, workshop.runs, workshop.campaigns)
+        found = runs_of(ledger, workshop.runs, workshop.campaigns, workshop.publisher)
         reports.append(news_of_runs(ledger, found))
         if reports[-1] and found.left_out:
             lines.append(f"{len(found.left_out)} runs are left out of {plan.name} {bucket.key}: {found.why}")

@@ -10,6 +10,7 @@ from b2cal_assets import provenances
 from b2cal_assets.asset_keys import published_key, step_name
 from b2cal_assets.asset_metadata import Metadata, coverage_table, diff_table, iov_table, plan_table, reasons, table
 from b2cal_assets.asset_specs import bucket_edges, bucket_spec
+from b2cal_assets.bucket_records import PUBLISHED_AT
 from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.closed_gates import wait_at_gate
@@ -127,6 +128,8 @@ def _metadata(work: BucketWork, publication: Publication) -> Metadata:
         "applied now": dg.MetadataValue.bool(publication.applied_now),
         "coverage of the bucket": coverage_table(covered),
     }
+    if publication.applied_at is not None:
+        metadata |= {PUBLISHED_AT: dg.MetadataValue.text(publication.applied_at.isoformat())}
     if document is not None:
         metadata |= _plan_metadata(publication, document, runs)
     return metadata | {"IoVs of the target tag": iov_table(publication.links)}

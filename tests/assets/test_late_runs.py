@@ -10,7 +10,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 from test_bucket_cells import cells, work
 from test_redos import HonestCaf
-from test_sensors import start, tick
+from test_sensors import accept, start, tick
 
 from b2cal_assets.asset_keys import Part, bucket_runs_key, calibration_key, cdst_key, published_key
 from b2cal_assets.bucket_inputs import LEFT_OUT, runs_of
@@ -58,6 +58,10 @@ def runs(lab: Laboratory, bucket: Bucket = BUCKET_1) -> list[int]:
     return [record.run.run for record in work.records]
 
 
+def ledger_of(lab: Laboratory) -> BucketLedger:
+    return BucketLedger(lab.plan, BUCKET_1, instance=lab.instance, sign_offs=lab.sign_offs)
+
+
 def reported(lab: Laboratory, bucket: Bucket = BUCKET_1) -> Any:
     ledger = BucketLedger(lab.plan, bucket, instance=lab.instance, sign_offs=lab.sign_offs)
     return ledger.metadata(bucket_runs_key("prompt"))
@@ -83,6 +87,25 @@ def test_a_changed_quality_flag_makes_the_bucket_stale_and_the_next_work_on_it_r
     lab.caf.requests.clear()
     work(lab)
     assert lab.caf.requests == []
+
+
+def test_an_acceptance_before_a_run_turned_bad_lets_nothing_through_and_one_after_it_does(
+    laboratory: MakeLaboratory,
+) -> None:
+    lab, cursor = made(laboratory)
+    for calibration in lab.plan.calibrations:
+        accept(lab, calibration)
+    lab.registry.add([run_record(2, quality="Bad For Alignment")])
+    tick(lab, new_runs_sensor, cursor)
+    runner = BucketRunner(lab.plan, lab.workshop(), instance=lab.instance)
+    assert runner.work(BUCKET_1, only=["published"], only_missing=False).done == ()
+    assert lab.target_content() == []
+    ledger = BucketLedger(lab.plan, BUCKET_1, instance=lab.instance, sign_offs=lab.sign_offs)
+    for gate in (ledger.reasons_against_publishing([BUCKET_1]), ledger.reasons_against_cdst()):
+        assert gate[0].startswith(f"{CHANGED}; redo it, or accept it as it is: b2cal bucket run prompt {BUCKET_1.key}")
+    for calibration in lab.plan.calibrations:
+        accept(lab, calibration)
+    assert "prompt/published" in runner.work(BUCKET_1, only=["published"], only_missing=False).done
 
 
 def test_a_change_that_no_calibration_asks_about_makes_nothing_stale(laboratory: MakeLaboratory) -> None:
@@ -156,6 +179,31 @@ def test_a_published_bucket_is_never_reopened_and_says_which_run_it_leaves_out(l
     assert tick(lab, new_runs_sensor, answer.cursor).skip_reason.skip_message == "no new runs, no new buckets"
 
 
+def test_a_late_run_stays_out_of_a_published_bucket_that_is_worked_again(laboratory: MakeLaboratory) -> None:
+    lab, cursor = without_run_3(laboratory, published)
+    runner = BucketRunner(lab.plan, lab.workshop(), instance=lab.instance)
+    first = ledger_of(lab).published_at
+    lab.registry.add([run_record(3)])
+    tick(lab, new_runs_sensor, cursor)
+    assert runner.work(BUCKET_1, only_missing=False).ok
+    assert ledger_of(lab).published_at == first
+    assert runs(lab) == [1, 2, 4]
+    assert runner.work(BUCKET_1).done == ()
+
+
+def test_a_late_run_stays_out_of_a_published_bucket_though_the_record_of_dagster_is_lost(
+    laboratory: MakeLaboratory,
+) -> None:
+    lab, _ = without_run_3(laboratory, published)
+    first = ledger_of(lab).published_at
+    lab.registry.add([run_record(3)])
+    with dg.DagsterInstance.ephemeral() as empty:
+        lab.instance = empty
+        assert BucketRunner(lab.plan, lab.workshop(), instance=empty).work(BUCKET_1).ok
+        assert runs(lab) == [1, 2, 4]
+        assert ledger_of(lab).published_at == first
+
+
 @pytest.mark.parametrize("late", ["next_bucket", "ignore"])
 def test_where_closed_buckets_stay_closed_a_late_run_in_their_range_is_left_out(
     laboratory: MakeLaboratory, late: str
@@ -166,8 +214,7 @@ def test_where_closed_buckets_stay_closed_a_late_run_in_their_range_is_left_out(
     assert f"buckets.late is {late}" in answer.skip_reason.skip_message
     assert stale(lab, BUCKET_1) == set()
     assert runs(lab) == [1, 2, 4]
-    ledger = BucketLedger(lab.plan, BUCKET_1, instance=lab.instance, sign_offs=lab.sign_offs)
-    (left_out,) = runs_of(ledger, lab.registry, lab.store).left_out
+    (left_out,) = runs_of(ledger_of(lab), lab.registry, lab.store, lab.workshop().publisher).left_out
     assert left_out.run == ExpRun(EXP, 3)
     assert tick(lab, new_runs_sensor, answer.cursor).skip_reason.skip_message == "no new runs, no new buckets"
 
