@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from b2cal_assets.asset_keys import Part, calibration_key, cdst_key, import_key, published_key
+from b2cal_assets.asset_keys import Part, bucket_runs_key, calibration_key, cdst_key, import_key, published_key
 from b2cal_assets.bucket_records import BucketRecords
 from b2cal_assets.bulk_records import made_partitions
 from b2cal_assets.campaign_plans import CampaignPlan
@@ -204,7 +204,7 @@ class BucketLedger(BucketRecords):
         return self.reasons_against_importing(name) or (f"{why}; import it: b2cal bucket run {place} --only {name}",)
 
     def _not_fresh(self, calibrations: Sequence[str]) -> tuple[str, ...]:
-        """Payloads made from others that changed since, unless a person accepted them after that."""
+        """Payloads made from others, or from runs, that changed since, unless a person accepted them after that."""
         place = f"{self._plan.name} {self._bucket.key}"
         return tuple(
             f"{self._changes(self._payloads_key(name))[0]}; redo it, or accept it as it is: "
@@ -215,8 +215,11 @@ class BucketLedger(BucketRecords):
 
     def _is_accepted_since(self, calibration: str) -> bool:
         signed = self.sign_off(calibration)
-        changed = max((self.made_at(self._payloads_key(name)) for name in self._plan.visible(calibration)), default=0.0)
-        return signed is not None and not signed.by_rule and signed.when.timestamp() >= changed
+        changed = [self._payloads_key(name) for name in self._plan.visible(calibration)]
+        if self.reads_other_files(self._payloads_key(calibration)):
+            changed.append(bucket_runs_key(self._plan.name))
+        last = max(map(self.made_at, changed), default=0.0)
+        return signed is not None and not signed.by_rule and signed.when.timestamp() >= last
 
     def _not_judged(self, calibrations: Sequence[str]) -> tuple[str, ...]:
         """Payloads that nobody and nothing has judged; the gate for the next calibration lets them through."""
