@@ -38,7 +38,7 @@ def campaign_of(ctx: typer.Context, name: str) -> "Campaign":
 
 @app.command(name="list")
 def list_campaigns(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """List the campaigns; one whose file is spoiled is listed with what is wrong."""
+    """List the campaigns; one whose file or release is spoiled is listed with what is wrong."""
     store = store_of(ctx)
     entries = [_entry(store, name) | {"state": state.value} for name, state in store.states().items()]
     if as_json:
@@ -60,7 +60,18 @@ def _entry(store: "FileCampaignStore", name: str) -> dict[str, str | int]:
         "catalogue": campaign.catalogue,
         "target_tag": campaign.target_tag,
         "buckets": len(store.buckets(name)),
+        **_problem(store, campaign),
     }
+
+
+def _problem(store: "FileCampaignStore", campaign: "Campaign") -> dict[str, str | int]:
+    """What hinders a campaign whose file is sound; nothing when its release is there and has what it asks for."""
+    try:
+        store.scripts(campaign.catalogue)
+        campaign.fitted_to(store.catalogue(campaign.catalogue))
+    except ConfigurationError as error:
+        return {"problem": str(error)}
+    return {}
 
 
 @app.command()

@@ -80,13 +80,14 @@ def list_open(
 
 
 def _campaigns_at_work(ctx: typer.Context) -> "list[Campaign]":
-    """Those that are not archived; one whose file is spoiled is told, and hides nothing of the others."""
+    """Those that are not archived; one whose file or release is spoiled is told, and hides nothing of the others."""
+    from b2cal_assets.campaign_plans import CampaignPlan
     from b2cal_core.campaign_states import CampaignState
 
     store, found = store_of(ctx), []
     for name, state in store.states().items():
         try:
-            found += [store.campaign(name)] if state is not CampaignState.archived else []
+            found += [CampaignPlan.read(store, name).campaign] if state is not CampaignState.archived else []
         except ConfigurationError as error:
             tell(f"campaign {name} is left out: {error}")
     return found

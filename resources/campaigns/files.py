@@ -14,7 +14,7 @@ from b2cal_caf.atomic_files import write_atomically
 from b2cal_core.buckets import BookedBucket, Bucket
 from b2cal_core.campaign_states import CampaignChange, CampaignState, check_apart
 from b2cal_core.campaigns import Campaign
-from b2cal_core.errors import BackendError, CatalogueError, ConfigurationError
+from b2cal_core.errors import BackendError, CalibrationError, CatalogueError, ConfigurationError
 from b2cal_core.ports import CampaignStore
 from b2cal_core.settings import Catalogue
 from resources.campaigns.embedded_book import BucketBook
@@ -111,7 +111,13 @@ class FileCampaignStore(CampaignStore):
 
     def scripts(self, release: str) -> Path:
         """The directory with the scripts of a release; ``ConfigurationError`` when it is gone."""
-        directory = Path(self._release_file(release, "release.json")["scripts"])
+        named = self._release_file(release, "release.json").get("scripts")
+        if not isinstance(named, str):
+            raise ConfigurationError(
+                f"{self._home.catalogues / release / 'release.json'} does not say where the scripts are;"
+                f" import them again: b2cal catalogue import DIR --release {release}"
+            )
+        directory = Path(named)
         if not directory.is_dir():
             raise ConfigurationError(
                 f"the scripts of release {release} were in {directory}, which is gone; "
@@ -149,14 +155,14 @@ class FileCampaignStore(CampaignStore):
     def fingerprint_of(self, name: str) -> str:
         """Another one whenever the campaign's file, or the catalogue or a script of its release, was changed since."""
         found = list(self._home.campaigns.glob(f"{name}.yaml"))
-        with suppress(ConfigurationError):
+        with suppress(CalibrationError):
             found += self._files_of(self.campaign(name).catalogue)
         return _digest(found)
 
     def _files_of(self, release: str) -> list[Path]:
         """The files of a release's catalogue, and its scripts as far as they are there."""
         found = list(self._home.catalogues.joinpath(release).glob("*.json"))
-        with suppress(ConfigurationError):
+        with suppress(CalibrationError):
             found += self.scripts(release).glob("*.py")
         return found
 
@@ -172,7 +178,11 @@ class FileCampaignStore(CampaignStore):
             fields = json.loads(_read(file))
         except json.JSONDecodeError as error:
             raise ConfigurationError(f"{file} is damaged: {error}; import the release {release} again") from error
-        return dict(fields)
+        if not isinstance(fields, dict):
+            raise ConfigurationError(
+                f"{file} is damaged: it holds no keys and values; import the release {release} again"
+            )
+        return fields
 
 
 def _digest(files: Iterable[Path], others: object = None) -> str:

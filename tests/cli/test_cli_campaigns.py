@@ -123,6 +123,16 @@ def test_a_spoiled_campaign_is_listed_with_what_is_wrong(b2cal: CommandLine, cam
     assert "is not YAML" in listed[0]["problem"]
 
 
+def test_a_campaign_whose_scripts_are_gone_is_listed_with_what_is_wrong(
+    b2cal: CommandLine, campaign: str, scripts: Path
+) -> None:
+    assert "problem" not in b2cal.ok("campaign", "list", "--json").json[0]
+    scripts.rename(scripts.parent / "elsewhere")
+    (entry,) = b2cal.ok("campaign", "list", "--json").json
+    assert (entry["campaign"], entry["target_tag"]) == ("prompt", "data_prompt")
+    assert "which is gone" in entry["problem"]
+
+
 def test_a_campaign_file_is_checked_and_not_kept(b2cal: CommandLine, scripts: Path, campaign_file: Path) -> None:
     b2cal.ok("catalogue", "import", scripts, "--release", "r1")
     assert b2cal.ok("campaign", "check", campaign_file, "--json").json == {"valid": True, "campaign": "prompt"}

@@ -1,6 +1,7 @@
 """``b2cal signoff``: what people decide, on which terms, and who may."""
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -216,6 +217,21 @@ def test_a_spoiled_campaign_does_not_hide_what_waits_in_others(
     assert "campaign other is left out" in answer.err
     b2cal.ok("campaign", "archive", "prompt", "--reason", "done")
     assert b2cal.ok("signoff", "open", "--json").json == []
+
+
+def test_a_campaign_whose_scripts_are_gone_does_not_hide_what_waits_in_others(
+    b2cal: CommandLine, bucket: JudgedBucket, home: Home, tmp_path: Path
+) -> None:
+    others = tmp_path / "others"
+    shutil.copytree(tmp_path / "scripts", others)
+    b2cal.ok("catalogue", "import", others, "--release", "r2")
+    text = (tmp_path / "prompt.yaml").read_text().replace("r1", "r2").replace("prompt", "other")
+    (home.campaigns / "other.yaml").write_text(text)
+    shutil.rmtree(others)
+    answer = b2cal.ok("signoff", "open", "--json")
+    assert [one["calibration"] for one in answer.json] == ["A"]
+    assert "campaign other is left out: the scripts of release r2 were in" in " ".join(answer.err.split())
+    assert b2cal("signoff", "open", "other").code == 1
 
 
 def test_nothing_waits_in_a_new_home(b2cal: CommandLine, home: Home) -> None:

@@ -61,6 +61,26 @@ def test_a_damaged_catalogue_is_named(store: FileCampaignStore, home: Home) -> N
         store.catalogue("r1")
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{}", r"release\.json does not say where the scripts are"),
+        ('{"scripts": 3}', "does not say"),
+        ("[]", "damaged"),
+    ],
+)
+def test_a_release_that_does_not_say_where_its_scripts_are_is_named_and_hinders_no_other(
+    store: FileCampaignStore, home: Home, text: str, says: str
+) -> None:
+    store.save_campaign(CAMPAIGN)
+    before = store.fingerprint(), store.fingerprint_of("prompt")
+    (home.catalogues / "r1" / "release.json").write_text(text)
+    with pytest.raises(ConfigurationError, match=f"{says}.*import"):
+        store.scripts("r1")
+    assert store.fingerprint() != before[0]
+    assert store.fingerprint_of("prompt") != before[1]
+
+
 @pytest.mark.parametrize("release", ["", "..", "a/b", ".hidden", "r 1"])
 def test_a_release_is_named_so_that_it_can_be_a_directory(
     store: FileCampaignStore, tmp_path: Path, release: str
