@@ -1,6 +1,7 @@
 """A bucket as people are told of it: read from what is recorded of it, and from the Dagster runs at work on it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from b2cal_assets.bucket_cells import Activity
 from b2cal_assets.bucket_ledger import BucketLedger, decisive_keys
 from b2cal_assets.bulk_records import made_partitions
 from b2cal_assets.campaign_plans import CampaignPlan
-from b2cal_core.reminders import OpenSignOff
+from b2cal_assets.data_shortages import open_questions
+from b2cal_core.buckets import Bucket
 from b2cal_core.situations import BucketSituation, CalibrationSituation, Failure, Findings, Plot, Row
 
 _MAX_PLOTS, _MAX_IOVS = 8, 20
@@ -21,12 +23,15 @@ FIGURES, PLOTS, IOVS, IOV_COUNT = "figures", "plots", "IoVs", "number of IoVs"
 """Metadata that people look at."""
 
 
-def situation_of(ledger: BucketLedger, activity: Activity, *, at_work: bool, dagster_address: str) -> BucketSituation:
+def situation_of(
+    ledger: BucketLedger, activity: Activity, buckets: Iterable[Bucket], *, at_work: bool, dagster_address: str
+) -> BucketSituation:
     """How far the bucket is.
 
     Args:
         ledger: of the bucket.
         activity: of the Dagster runs on it.
+        buckets: all of the campaign.
         at_work: whether one of them is not finished.
         dagster_address: where people open Dagster's pages; empty for no links.
     """
@@ -34,8 +39,13 @@ def situation_of(ledger: BucketLedger, activity: Activity, *, at_work: bool, dag
     steps = dict.fromkeys(step_name(key) for key in plan.asset_keys() if len(key.path) == len(published.path))
     failures = (_failure(ledger, activity, step) for step in steps)
     waiting = {one.calibration: one for one in ledger.open_sign_offs()}
+    asked = {one.calibration: one for one in open_questions(ledger, buckets)}
     calibrations = (
-        _calibration(ledger, name, activity, waiting=waiting.get(name), dagster_address=dagster_address)
+        replace(
+            _calibration(ledger, name, activity, dagster_address=dagster_address),
+            open_sign_off=waiting.get(name),
+            open_question=asked.get(name),
+        )
         for name in plan.calibrations
     )
     return BucketSituation(
@@ -58,9 +68,7 @@ def finished_versions(plan: CampaignPlan, instance: dg.DagsterInstance) -> Mappi
     return {bucket: str(max(numbers[bucket] for numbers in made)) for bucket in finished}
 
 
-def _calibration(
-    ledger: BucketLedger, name: str, activity: Activity, *, waiting: OpenSignOff | None, dagster_address: str
-) -> CalibrationSituation:
+def _calibration(ledger: BucketLedger, name: str, activity: Activity, *, dagster_address: str) -> CalibrationSituation:
     plan = ledger.plan
     validation = calibration_key(plan.name, name, Part.validation)
     steps = [step_name(calibration_key(plan.name, name, Part.payloads)), step_name(validation)]
@@ -69,7 +77,6 @@ def _calibration(
         ledger.standing(name),
         plan.campaign.deciders(plan.settings(name).expert_username),
         at_work=any(step in activity.running for step in steps),
-        open_sign_off=waiting,
         failure=next((failure for failure in failures if failure is not None), None),
         findings=_findings(ledger, name),
         page=_page(dagster_address, validation, ledger.bucket.key),

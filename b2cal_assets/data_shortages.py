@@ -1,20 +1,23 @@
 """Calibrations that have not enough data in their bucket: what the campaign or a person says is done about it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import dagster as dg
 
+from b2cal_assets.asset_keys import Part, calibration_key
+from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.bucket_work import BucketWork
 from b2cal_caf.local_database import LocalDatabase
 from b2cal_core.buckets import Bucket
-from b2cal_core.data_shortage import SHORTAGE_RULE, ShortageChoice, remedy_after
+from b2cal_core.data_shortage import SHORTAGE_RULE, ShortageChoice, asks_a_person, reasons_to_wait, remedy_after
 from b2cal_core.errors import DataError
 from b2cal_core.payloads import LocalPayload
 from b2cal_core.ports import CafRequest, CafResult
 from b2cal_core.ranges import IoV
 from b2cal_core.remedies import Remedy
+from b2cal_core.reminders import OpenSignOff
 from b2cal_core.settings import asset_name
 
 
@@ -73,3 +76,30 @@ def reused_payloads(work: BucketWork, calibration: str) -> list[LocalPayload]:
             f' something else: b2cal bucket data {place} merge|extend --reason "…"'
         )
     return [LocalPayload(entry.name, entry.file, work.bucket.iov) for entry in entries]
+
+
+def open_questions(ledger: BucketLedger, buckets: Iterable[Bucket]) -> tuple[OpenSignOff, ...]:
+    """The calibrations of the bucket that lack data and wait for a person's choice; ``buckets`` are all there are."""
+    known = tuple(buckets)
+    return tuple(_question(ledger, name, known) for name in ledger.plan.calibrations if _is_open(ledger, name, known))
+
+
+def _is_open(ledger: BucketLedger, calibration: str, buckets: Sequence[Bucket]) -> bool:
+    plan = ledger.plan
+    asks = asks_a_person(ledger.choices(calibration), ledger.bucket, buckets, within=plan.campaign.iov)
+    return asks and not ledger.is_made(calibration_key(plan.name, calibration, Part.payloads))
+
+
+def _question(ledger: BucketLedger, calibration: str, buckets: Sequence[Bucket]) -> OpenSignOff:
+    plan, choices = ledger.plan, ledger.choices(calibration)
+    asked = choices[-1].when
+    return OpenSignOff(
+        plan.name,
+        ledger.bucket.key,
+        calibration,
+        evidence=f"{asked:%Y%m%dT%H%M%S}",
+        since=asked,
+        verdict="",
+        deciders=plan.campaign.deciders(plan.settings(calibration).expert_username),
+        question="; ".join(reasons_to_wait(choices, ledger.bucket, buckets, within=plan.campaign.iov)),
+    )

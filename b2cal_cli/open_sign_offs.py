@@ -8,6 +8,7 @@ from b2cal_assets.asset_keys import Part, calibration_key, published_key
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.bucket_runs import quiet_instance
 from b2cal_assets.campaign_plans import CampaignPlan
+from b2cal_assets.data_shortages import open_questions
 from b2cal_core.reminders import OpenSignOff
 from resources.campaigns.files import FileCampaignStore
 from resources.deployment import registry_address
@@ -16,17 +17,18 @@ from resources.signoff.embedded import EmbeddedSignOffLog
 
 
 def open_sign_offs(home: Home, campaigns: Iterable[str]) -> tuple[OpenSignOff, ...]:
-    """The results that wait for a decision, those that have waited longest first."""
+    """What waits for a decision, or for a choice what is done about too few data; what has waited longest first."""
     store, sign_offs = FileCampaignStore(home), EmbeddedSignOffLog(registry_address(home))
     found: list[OpenSignOff] = []
     with quiet_instance(home.dagster_home) as instance:
         for name in campaigns:
             plan = CampaignPlan.read(store, name)
             settled = _settled(plan, instance)
-            for bucket in store.buckets(name):
+            buckets = store.buckets(name)
+            for bucket in buckets:
                 if bucket.key not in settled:
                     ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=sign_offs)
-                    found += ledger.open_sign_offs()
+                    found += (*ledger.open_sign_offs(), *open_questions(ledger, buckets))
     return tuple(sorted(found, key=lambda one: one.since))
 
 

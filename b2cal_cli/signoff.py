@@ -61,7 +61,7 @@ def list_open(
     campaign: Annotated[str | None, typer.Argument(metavar="[CAMPAIGN]", help="By default all of them.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the results that wait for a person: since when, and who is to act."""
+    """List what waits for a person: results for a decision, calibrations that lack data for a choice what is done."""
     from b2cal_cli.open_sign_offs import open_sign_offs
 
     chosen = _campaigns_at_work(ctx) if campaign is None else [campaign_of(ctx, campaign)]
@@ -72,11 +72,11 @@ def list_open(
         print_json([_open_fields(one, people, now) for one, people in found])
         return
     columns = ("campaign", "bucket", "calibration", "verdict", "waits (days)", "who is to act")
-    rows = [
-        (one.campaign, one.bucket, one.calibration, one.verdict, f"{_days(one, now):.1f}", ", ".join(people) or "-")
-        for one, people in found
-    ]
+    rows = [(*_subject(one), f"{_days(one, now):.1f}", ", ".join(people) or "-") for one, people in found]
     print_table(columns, rows, empty="nothing waits for a person")
+    for one, _ in found:
+        if one.question:
+            say(one.question)
 
 
 def _campaigns_at_work(ctx: typer.Context) -> "list[Campaign]":
@@ -93,6 +93,10 @@ def _campaigns_at_work(ctx: typer.Context) -> "list[Campaign]":
     return found
 
 
+def _subject(one: "OpenSignOff") -> tuple[str, ...]:
+    return one.campaign, one.bucket, one.calibration, "not enough data" if one.question else one.verdict
+
+
 def _days(one: "OpenSignOff", now: datetime) -> float:
     return one.waited(now).total_seconds() / 86400
 
@@ -107,6 +111,7 @@ def _open_fields(one: "OpenSignOff", people: tuple[str, ...], now: datetime) -> 
         "since": one.since.isoformat(timespec="seconds"),
         "days": round(_days(one, now), 3),
         "to_act": list(people),
+        "question": one.question,
     }
 
 

@@ -23,6 +23,7 @@ class NoticeKind(StrEnum):
 
     bucket_closed = "bucket_closed"
     needs_sign_off = "needs_sign_off"
+    not_enough_data = "not_enough_data"
     failed = "failed"
     blocked = "blocked"
     rejected = "rejected"
@@ -33,7 +34,7 @@ class NoticeKind(StrEnum):
     @property
     def is_urgent(self) -> bool:
         """Whether work stands still until somebody acts."""
-        return self in {NoticeKind.failed, NoticeKind.blocked, NoticeKind.rejected}
+        return self in {NoticeKind.failed, NoticeKind.blocked, NoticeKind.rejected, NoticeKind.not_enough_data}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,9 @@ def _of_calibration(
         yield _failed(situation, one.failure, one)
     if signed is not None and signed.decision is Decision.rejected:
         yield _rejected(situation, one, signed)
-    if one.open_sign_off is not None:
-        yield _asked(situation, one, one.open_sign_off)
-        for reminder in due_reminders([one.open_sign_off], reminders, now):
+    for waiting in filter(None, (one.open_question, one.open_sign_off)):
+        yield _asked(situation, one, waiting)
+        for reminder in due_reminders([waiting], reminders, now):
             yield _reminded(situation, one, reminder, now=now)
 
 
@@ -132,19 +133,21 @@ def _closed(situation: BucketSituation) -> Notice:
 
 
 def _asked(situation: BucketSituation, one: CalibrationSituation, waiting: OpenSignOff) -> Notice:
+    mark, what = _short(waiting.evidence), _what_to_do(situation, one, waiting)
+    if waiting.question:
+        title = "has not enough data, and somebody must choose what is done"
+        return _notice(situation, NoticeKind.not_enough_data, title, what, one=one, mark=mark, to=[one.expert])
     title = f"needs a sign-off, its verdict is {waiting.verdict}"
-    text = f"The payloads of {one.name} are made and judged. {_what_to_do(situation, one)}"
-    mark = _short(waiting.evidence)
+    text = f"The payloads of {one.name} are made and judged. {what}"
     return _notice(situation, NoticeKind.needs_sign_off, title, text, one=one, mark=mark, to=[one.expert])
 
 
 def _reminded(situation: BucketSituation, one: CalibrationSituation, reminder: Reminder, *, now: datetime) -> Notice:
     days = reminder.about.waited(now) / timedelta(days=1)
-    text = f"{one.name} has waited for {days:.1f} days. {_what_to_do(situation, one)}"
+    text = f"{one.name} has waited for {days:.1f} days. {_what_to_do(situation, one, reminder.about)}"
     mark = _short(reminder.key)
-    return _notice(
-        situation, NoticeKind.reminder, "still waits for its sign-off", text, one=one, mark=mark, to=reminder.to
-    )
+    title = f"still waits for {'a choice what is done' if reminder.about.question else 'its sign-off'}"
+    return _notice(situation, NoticeKind.reminder, title, text, one=one, mark=mark, to=reminder.to)
 
 
 def _failed(situation: BucketSituation, failure: Failure, one: CalibrationSituation | None = None) -> Notice:
@@ -206,7 +209,9 @@ def _notice(
     return Notice(key, kind, heard, f"[{situation.place}{label}] {who} {title}", shown)
 
 
-def _what_to_do(situation: BucketSituation, one: CalibrationSituation) -> str:
+def _what_to_do(situation: BucketSituation, one: CalibrationSituation, waiting: OpenSignOff) -> str:
+    if waiting.question:
+        return f"What is asked:\n\n{quoted(waiting.question)}"
     return f"Look at them, then `{sign_off_command(situation.place, one.short)}`"
 
 

@@ -1,4 +1,4 @@
-"""Sign-offs that are open, and who is to be reminded of them: the expert, later the deputies, at last the managers."""
+"""What waits for a person, and who is to be reminded of them: the expert, later the deputies, at last the managers."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -35,12 +35,14 @@ class Reminders(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class OpenSignOff:
-    """A result that waits for a person.
+    """A result that waits for a person, or a calibration that lacks data until one has chosen what is done.
 
     Attributes:
         evidence: identity of what is to be judged; another result is another open sign-off.
-        since: when it was judged by its validation, in UTC.
-        verdict: of the validation.
+            Of a question, when it was asked.
+        since: when it was judged by its validation, or the question was asked, in UTC.
+        verdict: of the validation; empty for a question.
+        question: what is asked where there is nothing to sign off, and the command that answers; else empty.
     """
 
     campaign: str
@@ -50,6 +52,7 @@ class OpenSignOff:
     since: datetime
     verdict: str
     deciders: Deciders
+    question: str = ""
 
     def waited(self, now: datetime) -> timedelta:
         """For how long; not less than nothing."""

@@ -24,11 +24,22 @@ class WorkState(StrEnum):
     waiting = "waiting"
     running = "running"
     failed = "failed"
+    needs_choice = "needs a choice"
     needs_sign_off = "needs sign-off"
     rejected = "rejected"
     waived = "waived"
     accepted = "accepted"
     published = "published"
+
+
+_URGENT = (
+    WorkState.failed,
+    WorkState.rejected,
+    WorkState.needs_choice,
+    WorkState.needs_sign_off,
+    WorkState.running,
+)
+"""What is told of a bucket when it is true of any of its calibrations, the first of these before the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +84,7 @@ class CalibrationSituation:
         deciders: its expert and the others who may decide over it.
         at_work: one of its steps is being run.
         open_sign_off: its payloads are judged and wait for a person; ``None`` when they do not.
+        open_question: it lacks data and waits until a person has chosen what is done; ``None`` when it does not.
         page: address of the page that shows its validation; empty when there is none.
     """
 
@@ -80,6 +92,7 @@ class CalibrationSituation:
     deciders: Deciders
     at_work: bool = False
     open_sign_off: OpenSignOff | None = None
+    open_question: OpenSignOff | None = None
     failure: Failure | None = None
     findings: Findings = Findings()
     page: str = ""
@@ -106,13 +119,19 @@ class CalibrationSituation:
             return WorkState.running
         if self.failure is not None:
             return WorkState.failed
-        if signed is not None and signed.decision is Decision.rejected:
-            return WorkState.rejected
-        if signed is not None and published:
-            return WorkState.published
+        if self.open_question is not None:
+            return WorkState.needs_choice
         if signed is not None:
-            return WorkState.waived if signed.decision is Decision.waived else WorkState.accepted
+            return _decided(signed.decision, published=published)
         return WorkState.waiting if self.open_sign_off is None else WorkState.needs_sign_off
+
+
+def _decided(decision: Decision, *, published: bool) -> WorkState:
+    if decision is Decision.rejected:
+        return WorkState.rejected
+    if published:
+        return WorkState.published
+    return WorkState.waived if decision is Decision.waived else WorkState.accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +175,10 @@ class BucketSituation:
 
     def stoppers(self) -> tuple[CalibrationSituation, ...]:
         """The calibrations that let nothing after them go on until a person has acted."""
-        return tuple(one for one in self.calibrations if not one.at_work and (one.failure or self._is_shut(one)))
+        return tuple(one for one in self.calibrations if not one.at_work and self._stops(one))
+
+    def _stops(self, one: CalibrationSituation) -> bool:
+        return one.failure is not None or one.open_question is not None or self._is_shut(one)
 
     def _is_shut(self, one: CalibrationSituation) -> bool:
         made = one.standing.has_payloads
@@ -168,7 +190,7 @@ class BucketSituation:
             return WorkState.published
         states = {one.state(published=False) for one in self.calibrations}
         states |= {WorkState.failed} if self.failures else set()
-        for urgent in (WorkState.failed, WorkState.rejected, WorkState.needs_sign_off, WorkState.running):
+        for urgent in _URGENT:
             if urgent in states:
                 return urgent
         if self.at_work:

@@ -146,6 +146,7 @@ def _calibration_text(situation: BucketSituation, one: CalibrationSituation, peo
         _section("Figures of merit", markdown_table(findings.figures)),
         _section(f"IoVs ({findings.iov_count})", markdown_table(findings.iovs)),
         f"It failed:\n\n{quoted(one.failure.sentence)}" if one.failure else "",
+        _question(one),
         _decision(one),
         f"To decide: `{sign_off_command(situation.place, one.short)}`" if one.standing.has_payloads else "",
         _page(one.page),
@@ -156,6 +157,11 @@ def _calibration_text(situation: BucketSituation, one: CalibrationSituation, peo
 def _named(name: str, people: People) -> str:
     person = people.find(name)
     return f"`{name}`" if not person.gitlab or person.gitlab == name else f"`{name}` (`{person.gitlab}`)"
+
+
+def _question(one: CalibrationSituation) -> str:
+    asked = one.open_question
+    return f"It waits until somebody chooses:\n\n{quoted(asked.question)}" if asked is not None else ""
 
 
 def _decision(one: CalibrationSituation) -> str:
@@ -172,6 +178,8 @@ def _calibration_remark(situation: BucketSituation, one: CalibrationSituation, s
     if state is WorkState.failed and one.failure is not None:
         told = f"It failed:\n\n{quoted(one.failure.sentence)}\n\nThen: `b2cal bucket run {situation.place}`"
         return _remark(told, one.failure.when.isoformat())
+    if state is WorkState.needs_choice and one.open_question is not None:
+        return _remark(_question(one), one.open_question.evidence)
     if state is WorkState.needs_sign_off and one.open_sign_off is not None:
         verdict = one.open_sign_off.verdict
         told = f"It waits for your sign-off; the verdict is {verdict}. `{sign_off_command(situation.place, one.short)}`"

@@ -91,14 +91,21 @@ def tell_all(
         for bucket in buckets:
             version = finished.get(bucket.key, _BEGUN if bucket.key in begun else _WAITING)
             if version == _BEGUN or settled.get(bucket.key) != version:
-                situation = _situation(plan, bucket, workshop, instance=instance, pages=teller.office.dagster_address)
+                pages = teller.office.dagster_address
+                situation = _situation(plan, bucket, buckets, workshop, instance=instance, pages=pages)
                 told = _tell(plan, situation, teller, is_new=bucket.key not in settled)
                 if told and (situation.is_published or version == _WAITING):
                     teller.office.book.settle(plan.name, bucket.key, version)
 
 
 def _situation(
-    plan: CampaignPlan, bucket: Bucket, workshop: Workshop, *, instance: dg.DagsterInstance, pages: str
+    plan: CampaignPlan,
+    bucket: Bucket,
+    buckets: Sequence[Bucket],
+    workshop: Workshop,
+    *,
+    instance: dg.DagsterInstance,
+    pages: str,
 ) -> BucketSituation:
     runs = runs_of_bucket(instance, plan, bucket.key)
     ledger = BucketLedger(plan, bucket, instance=instance, sign_offs=workshop.sign_offs)
@@ -106,6 +113,7 @@ def _situation(
     seen = situation_of(
         ledger,
         activity(instance, runs),
+        buckets,
         at_work=not all(run.is_finished for run in runs),
         dagster_address=pages,
     )

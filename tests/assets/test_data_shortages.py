@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asset_fakes import BUCKET_1, BUCKET_2, FakeCaf, Laboratory, payload_names
@@ -10,7 +11,7 @@ from asset_fakes import BUCKET_1, BUCKET_2, FakeCaf, Laboratory, payload_names
 from b2cal_assets.asset_keys import Part, calibration_key
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.bucket_runs import BucketOutcome, BucketRunner
-from b2cal_assets.data_shortages import clipped
+from b2cal_assets.data_shortages import clipped, open_questions
 from b2cal_assets.staging import links_of
 from b2cal_core.buckets import Bucket
 from b2cal_core.data_shortage import SHORTAGE_RULE, ShortageChoice
@@ -28,8 +29,8 @@ CDC, PAYLOADS = "CDC Tracking", "prompt/cdc_tracking/payloads"
 def hungry(laboratory: MakeLaboratory) -> MakeHungry:
     """A laboratory whose CDC calibration needs five runs, while a bucket has four."""
 
-    def make(policy: str, *buckets: Bucket) -> Laboratory:
-        campaign = {"not_enough_data_of": {"caf_cdc": policy}, "gates": {"auto_sign_off": "none_fail"}}
+    def make(policy: str, *buckets: Bucket, **more: Any) -> Laboratory:
+        campaign = {"not_enough_data_of": {"caf_cdc": policy}, "gates": {"auto_sign_off": "none_fail"}, **more}
         lab = laboratory(caf=FakeCaf(payload_names(), hungry={"caf_cdc": 5}), campaign=campaign)
         lab.book(*buckets)
         return lab
@@ -80,6 +81,18 @@ def test_it_waits_for_the_next_bucket_and_goes_on_when_that_is_closed(hungry: Ma
     lab.book(BUCKET_2)
     assert work(lab, BUCKET_1, "caf_cdc").ok
     assert staged(lab, BUCKET_1) == [BUCKET_1.iov]
+
+
+def test_where_the_campaigns_runs_end_in_the_bucket_a_person_is_asked_instead_of_waiting(hungry: MakeHungry) -> None:
+    lab = hungry("extend", BUCKET_1, last_run=tuple(BUCKET_1.last))
+    said = " ".join(reason for reasons in work(lab, BUCKET_1).blocked.values() for reason in reasons)
+    assert "no bucket after it to take data from" in said
+    ledger = BucketLedger(lab.plan, BUCKET_1, instance=lab.instance, sign_offs=lab.sign_offs)
+    (asked,) = open_questions(ledger, [BUCKET_1])
+    assert (asked.calibration, asked.question) == (CDC, ledger.shortage_reasons(CDC, [BUCKET_1])[0])
+    assert f"b2cal bucket data prompt {BUCKET_1.key} cdc_tracking merge|reuse" in asked.question
+    choose(lab, BUCKET_1, Remedy.reuse)
+    assert PAYLOADS in work(lab, BUCKET_1, "caf_cdc").done
 
 
 def test_payloads_that_were_valid_before_are_taken_and_a_person_is_told(hungry: MakeHungry) -> None:

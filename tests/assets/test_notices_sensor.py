@@ -16,8 +16,10 @@ from servers.faults import answering
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.bucket_runs import BucketRunner
 from b2cal_assets.workshop import Correspondence
+from b2cal_core.data_shortage import ShortageChoice
 from b2cal_core.notices import Notice, NoticeKind, People, Person
 from b2cal_core.ports import Channel
+from b2cal_core.remedies import Remedy
 from b2cal_core.verdicts import Decision, SignOff
 from resources.notify.book import EmbeddedNoticeBook
 from resources.notify.channel import AppriseNotifier
@@ -197,6 +199,28 @@ def test_a_failure_reaches_the_expert_the_owner_and_the_channel_for_what_is_urge
     work(at)
     at.tick()
     assert [kind for kind, _ in at.chat.told()] == ["failed"]  # another attempt, stopped by the same cause
+
+
+def test_who_must_choose_what_is_done_about_too_few_data_is_asked_and_reminded(office: Callable[..., Office]) -> None:
+    at = office(caf=FakeCaf(payload_names(), hungry={"caf_cdc": 5}))
+    work(at)
+    at.tick()
+    assert at.chat.told() == [
+        ("bucket_closed", (MANAGER,)),
+        ("not_enough_data", ("ada",)),
+        ("blocked", (MANAGER, "ada")),
+    ]
+    command = f"b2cal bucket data prompt {BUCKET_1.key} cdc_tracking merge|extend|reuse"
+    assert command in at.mail.notices[0].text
+    assert at.states()["CDC Tracking"] == at.states()[f"Bucket {BUCKET_1.key}"] == ("needs a choice", "opened")
+    assert command in at.gitlab.issues[1].description
+    at.now += timedelta(hours=25)
+    at.tick()
+    assert at.chat.told() == [("reminder", ("ada",))]
+    choice = ShortageChoice("prompt", BUCKET_1.key, "CDC Tracking", Remedy.reuse, "ada", "seen", datetime.now(UTC))
+    at.lab.sign_offs.choose(choice)
+    at.tick()
+    assert at.states()["CDC Tracking"] == ("waiting", "opened")
 
 
 def test_a_rejection_is_told_and_reopens_what_waited(office: Callable[..., Office]) -> None:

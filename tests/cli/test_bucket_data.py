@@ -34,6 +34,22 @@ def test_a_choice_is_logged_and_the_next_step_is_said(b2cal: CommandLine, home: 
     assert "b2cal bucket data prompt" in str(cell)
 
 
+def test_what_waits_for_a_choice_is_listed_with_who_is_to_act(
+    b2cal: CommandLine, home: Home, bucket: JudgedBucket
+) -> None:
+    b2cal.ok("bucket", "data", *PLACE, "ask", "--reason", "too few tracks", "--author", "mia")
+    (waiting,) = b2cal.ok("signoff", "open", "--json").json
+    assert (waiting["calibration"], waiting["verdict"], waiting["to_act"]) == ("A", "", ["a-expert"])
+    assert waiting["days"] < 1
+    command = f"b2cal bucket data prompt {BUCKET} a merge|extend|reuse"
+    assert command in waiting["question"]
+    shown = " ".join(b2cal.ok("signoff", "open").out.split())
+    assert "not enough data" in shown
+    assert command in shown
+    bucket.made("A", "aa", verdict="warn")  # it is not lacking any more, whatever was asked before
+    assert [(one["calibration"], one["question"]) for one in b2cal.ok("signoff", "open", "--json").json] == [("A", "")]
+
+
 @pytest.mark.parametrize(
     ("more", "code"), [(["--author", "joe"], 1), (["--author", "rule:any"], 2), (["--author", "mia", "--nonsense"], 2)]
 )

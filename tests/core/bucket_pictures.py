@@ -50,6 +50,13 @@ def signed(one: CalibrationSituation, decision: Decision, *, author: str = "ada"
 ACCEPTED, REJECTED = signed(ASKING, Decision.accepted), signed(ASKING, Decision.rejected)
 WAIVED = signed(ASKING, Decision.waived)
 FAILED = replace(WAITING, failure=FAILURE)
+QUESTION = f"CDC Tracking has *not* enough data; choose what is done: b2cal bucket data {PLACE} cdc_tracking reuse"
+LACKING = replace(
+    WAITING,
+    open_question=OpenSignOff(
+        "prompt", BUCKET.key, "CDC Tracking", "20260301T120000", JUDGED, "", Deciders("ada", ("mia",)), QUESTION
+    ),
+)
 
 
 def other(one: CalibrationSituation, name: str = "SVD time", expert: str = "ben") -> CalibrationSituation:

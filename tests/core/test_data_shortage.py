@@ -6,16 +6,18 @@ from b2cal_core.buckets import Bucket
 from b2cal_core.data_shortage import (
     SHORTAGE_RULE,
     ShortageChoice,
+    asks_a_person,
     joined_bucket,
     reasons_to_wait,
     remedy_after,
     standing_remedy,
 )
-from b2cal_core.ranges import ExpRun
+from b2cal_core.ranges import ExpRun, IoV
 from b2cal_core.remedies import Remedy
 
 FIRST, SECOND, THIRD = (Bucket(ExpRun(12, run), ExpRun(12, run + 9)) for run in (1, 11, 21))
 ALL = [THIRD, FIRST, SECOND]
+ENDLESS, ENDED = IoV(12, 1, -1, -1), IoV(12, 1, 12, 20)
 
 
 def choice(remedy: Remedy, author: str = SHORTAGE_RULE) -> ShortageChoice:
@@ -46,18 +48,33 @@ def test_data_are_taken_from_the_nearest_bucket_on_the_side_that_was_chosen() ->
 
 @pytest.mark.parametrize("remedies", [[], [Remedy.alone], [Remedy.reuse], [Remedy.merge], [Remedy.extend]])
 def test_nothing_waits_where_what_was_chosen_can_be_done(remedies: list[Remedy]) -> None:
-    assert reasons_to_wait([choice(remedy) for remedy in remedies], SECOND, ALL) == ()
+    assert reasons_to_wait([choice(remedy) for remedy in remedies], SECOND, ALL, within=ENDLESS) == ()
+    assert not asks_a_person([choice(remedy) for remedy in remedies], SECOND, ALL, within=ENDLESS)
 
 
 @pytest.mark.parametrize(
-    ("remedy", "buckets", "says"),
+    ("remedy", "buckets", "within", "says"),
     [
-        (Remedy.ask, ALL, "(the fit has not enough data); choose what is done: b2cal bucket data prompt e0012r00011-"),
-        (Remedy.merge, [SECOND, THIRD], "no bucket before to take data from; choose what is done"),
-        (Remedy.extend, [FIRST, SECOND], "goes on with those of the next bucket when that is closed"),
+        (Remedy.ask, ALL, ENDLESS, "(the fit has not enough data); choose what is done: {data} merge|extend|reuse"),
+        (Remedy.ask, ALL, ENDED, "(the fit has not enough data); choose what is done: {data} merge|reuse"),
+        (Remedy.merge, [SECOND], ENDLESS, "no bucket before to take data from; choose what is done: {data} extend|"),
+        (Remedy.extend, [FIRST, SECOND], ENDED, "no bucket after it to take data from; choose what is done: {data} m"),
     ],
 )
-def test_otherwise_it_waits_and_says_for_whom(remedy: Remedy, buckets: list[Bucket], says: str) -> None:
-    (reason,) = reasons_to_wait([choice(Remedy.merge), choice(remedy)], SECOND, buckets)
+def test_where_nothing_else_helps_a_person_is_asked_for_what_can_be_had(
+    remedy: Remedy, buckets: list[Bucket], within: IoV, says: str
+) -> None:
+    choices = [choice(Remedy.merge), choice(remedy)]
+    (reason,) = reasons_to_wait(choices, SECOND, buckets, within=within)
     assert reason.startswith("TOP T0 has not enough data in e0012r00011-e0012r00020")
-    assert says in reason
+    assert says.format(data=f"b2cal bucket data prompt {SECOND.key} top_t0") in reason
+    assert asks_a_person(choices, SECOND, buckets, within=within)
+
+
+@pytest.mark.parametrize("within", [ENDLESS, IoV(12, 1, 12, 21)])
+def test_while_another_bucket_may_come_it_is_waited_for_and_the_commands_name_the_campaign(within: IoV) -> None:
+    (reason,) = reasons_to_wait([choice(Remedy.extend)], SECOND, [FIRST, SECOND], within=within)
+    assert "goes on with those of the next bucket when that is closed" in reason
+    assert f"b2cal bucket data prompt {SECOND.key} top_t0 merge|reuse --reason" in reason
+    assert reason.endswith("b2cal bucket close prompt")
+    assert not asks_a_person([choice(Remedy.extend)], SECOND, [FIRST, SECOND], within=within)

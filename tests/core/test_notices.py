@@ -9,8 +9,10 @@ from bucket_pictures import (
     FAILED,
     FAILURE,
     JUDGED,
+    LACKING,
     NOW,
     PLACE,
+    QUESTION,
     REJECTED,
     WAITING,
     WAIVED,
@@ -28,7 +30,7 @@ from b2cal_core.situations import BucketSituation, WorkState, markdown_table, qu
 from b2cal_core.verdicts import Verdict
 
 DAY = timedelta(days=1)
-CALIBRATIONS = st.sampled_from([WAITING, ASKING, ACCEPTED, REJECTED, FAILED, replace(WAITING, at_work=True)])
+CALIBRATIONS = st.sampled_from([WAITING, ASKING, ACCEPTED, REJECTED, FAILED, LACKING, replace(WAITING, at_work=True)])
 
 
 def told(situation: BucketSituation) -> dict[NoticeKind, Notice]:
@@ -88,6 +90,25 @@ def test_reminders_go_to_whom_the_policy_says_and_each_has_its_own_key(hours, he
     assert [notice.to for notice in reminders] == hearers
     assert len({notice.key for notice in reminders}) == len(hearers)
     assert all("has waited for" in notice.text for notice in reminders)
+
+
+def test_who_must_choose_what_is_done_about_too_few_data_is_asked_and_reminded_as_of_a_sign_off() -> None:
+    found = told(bucket(LACKING, other(WAITING)))
+    asked, blocked = found[NoticeKind.not_enough_data], found[NoticeKind.blocked]
+    assert (asked.to, blocked.to) == (("ada",), ("mia", "ben"))
+    assert quoted(QUESTION) in asked.text
+    assert "SVD time, publishing" in blocked.text
+    assert asked.kind.is_urgent
+    later = notices_of(bucket(LACKING), now=JUDGED + 5 * DAY, reminders=Reminders())
+    reminders = [notice for notice in later if notice.kind is NoticeKind.reminder]
+    assert [notice.to for notice in reminders] == [("ada",), ("mia",)]
+    assert all("still waits for a choice" in one.title and quoted(QUESTION) in one.text for one in reminders)
+
+
+def test_who_must_choose_again_is_asked_again() -> None:
+    again = replace(LACKING, open_question=replace(LACKING.open_question, evidence="20260302T120000"))
+    first, second = (told(bucket(one))[NoticeKind.not_enough_data].key for one in (LACKING, again))
+    assert first != second
 
 
 def test_a_failure_is_told_to_the_expert_with_its_sentence_and_what_waits_to_the_others() -> None:
@@ -152,6 +173,7 @@ def test_a_calibration_at_work_has_nothing_to_tell() -> None:
         (bucket(replace(WAITING, at_work=True), other(WAITING)), WorkState.running),
         (bucket(ASKING, other(WAITING)), WorkState.needs_sign_off),
         (bucket(REJECTED, other(ASKING)), WorkState.rejected),
+        (bucket(LACKING, other(ASKING)), WorkState.needs_choice),
         (bucket(FAILED, other(REJECTED)), WorkState.failed),
         (bucket(ACCEPTED, failures=(FAILURE,)), WorkState.failed),
         (bucket(ACCEPTED), WorkState.accepted),

@@ -7,8 +7,10 @@ from bucket_pictures import (
     BUCKET,
     FAILED,
     FAILURE,
+    LACKING,
     NOW,
     PLACE,
+    QUESTION,
     REJECTED,
     WAITING,
     WAIVED,
@@ -53,6 +55,7 @@ def test_the_ticket_of_a_calibration_shows_what_its_expert_has_to_look_at() -> N
         (replace(WAITING, at_work=True), False, WorkState.running, False),
         (FAILED, False, WorkState.failed, False),
         (ASKING, False, WorkState.needs_sign_off, False),
+        (LACKING, False, WorkState.needs_choice, False),
         (REJECTED, False, WorkState.rejected, False),
         (WAIVED, False, WorkState.waived, False),
         (WAIVED, True, WorkState.published, True),
@@ -89,12 +92,19 @@ def test_a_step_of_no_calibration_that_failed_is_on_the_ticket_of_the_bucket() -
 
 
 def test_what_is_new_is_remarked_once_for_each_happening() -> None:
-    remarks = [of(one).remark for one in (ASKING, REJECTED, ACCEPTED, FAILED)]
+    remarks = [of(one).remark for one in (ASKING, REJECTED, ACCEPTED, FAILED, LACKING)]
     remarks.append(of(ACCEPTED, published_at=NOW).remark)
     remarks.append(of(replace(ASKING, findings=replace(ASKING.findings, content="d" * 64))).remark)
     assert len({remark.key for remark in remarks if remark is not None}) == len(remarks)
     assert of(WAITING).remark is None
     assert of(replace(ASKING, page="elsewhere")).remark == of(ASKING).remark
+
+
+def test_what_is_asked_about_too_few_data_is_on_the_ticket_and_remarked() -> None:
+    ticket = of(LACKING)
+    assert ticket.remark is not None
+    assert quoted(QUESTION) in ticket.text
+    assert quoted(QUESTION) in ticket.remark.text
 
 
 def test_a_decision_is_shown_with_author_time_and_reason() -> None:
