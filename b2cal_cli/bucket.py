@@ -193,15 +193,25 @@ def backfill(
     buckets: Annotated[list[str] | None, typer.Argument(metavar="[BUCKET…]", help="By default all of them.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the service (b2cal up) to work buckets again; what did not change is found in caches."""
+    """Ask the service (b2cal up) to work buckets again; what did not change is found in caches.
+
+    Buckets are left out that are at work, or that the service starts by itself because they are new.
+    """
     from b2cal_cli.backfills import request_backfill
 
     chosen = [bucket_of(ctx, campaign, word) for word in buckets or ()]
     wanted = chosen or list(store_of(ctx).buckets(campaign_of(ctx, campaign).name))
     if not wanted:
         raise WrongUsage(f"campaign {campaign} has no bucket yet; close one: b2cal bucket close {campaign}")
-    backfill_id = request_backfill(home_of(ctx), campaign, wanted)
+    with arguments():
+        asked = request_backfill(home_of(ctx), campaign, wanted)
     if as_json:
-        print_json({"backfill": backfill_id, "buckets": [bucket.key for bucket in wanted]})
+        print_json({"backfill": asked.backfill, "buckets": list(asked.buckets), "left_out": dict(asked.left_out)})
+        return
+    for key, why in asked.left_out.items():
+        say(f"{key} is left out: {why}")
+    if asked.backfill is None:
+        say("no backfill is asked for; see how far the buckets are: b2cal bucket status")
     else:
-        say(f"backfill {backfill_id} over {len(wanted)} buckets is asked for; the service (b2cal up) carries it out")
+        count = len(asked.buckets)
+        say(f"backfill {asked.backfill} over {count} buckets is asked for; the service (b2cal up) carries it out")

@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from cli_answers import CommandLine
 from dagster._core.execution.backfill import BulkActionStatus
@@ -224,20 +225,54 @@ def test_a_decision_needs_payloads_a_calibration_and_a_reason(b2cal: CommandLine
     assert "no decision yet" in b2cal.ok("signoff", "list", campaign).out
 
 
+def record_run(instance: dg.DagsterInstance, bucket: str, status: dg.DagsterRunStatus) -> str:
+    """The id of a Dagster run of the campaign that Dagster has on record."""
+    tags = {"dagster/partition": bucket, "b2cal/campaign": "prompt"}
+    job = dg.Definitions(jobs=[empty_job]).resolve_job_def("empty")
+    return instance.create_run_for_job(job, status=status, tags=tags).run_id
+
+
+@dg.job(name="empty")
+def empty_job() -> None:
+    """No steps."""
+
+
 # Dagster warns of its own use of a function that it means to remove.
 @pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources` is deprecated:DeprecationWarning")
 def test_a_backfill_is_asked_for_over_all_buckets_or_some(b2cal: CommandLine, campaign: str, home: Home) -> None:
     assert "has no bucket yet" in b2cal("bucket", "backfill", campaign).err
     register_runs(b2cal, 1, 2, 3)
     first, second = b2cal.ok("bucket", "close", campaign, "--json").json["buckets"]
-    asked = b2cal.ok("bucket", "backfill", campaign, "--json").json
-    assert asked["buckets"] == [first, second]
-    b2cal.ok("bucket", "backfill", campaign, second)
     with quiet_instance(home.dagster_home) as instance:
-        assert instance.get_dynamic_partitions("prompt_buckets") == [first, second]
+        record_run(instance, first, dg.DagsterRunStatus.SUCCESS)
+        record_run(instance, second, dg.DagsterRunStatus.FAILURE)
+    asked = b2cal.ok("bucket", "backfill", campaign, second, "--json").json
+    assert asked["buckets"] == [second]
+    again = b2cal.ok("bucket", "backfill", campaign).out
+    assert f"{second} is left out: backfill {asked['backfill']} is asked for already" in again
+    assert "over 1 buckets is asked for" in again
+    with quiet_instance(home.dagster_home) as instance:
+        assert sorted(instance.get_dynamic_partitions("prompt_buckets")) == [first, second]
         newest, oldest = instance.get_backfills()
     assert (oldest.backfill_id, oldest.status) == (asked["backfill"], BulkActionStatus.REQUESTED)
     assert newest.tags["b2cal/campaign"] == "prompt"
+
+
+@pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources` is deprecated:DeprecationWarning")
+def test_a_backfill_leaves_out_what_is_at_work_or_starts_by_itself(
+    b2cal: CommandLine, campaign: str, home: Home
+) -> None:
+    register_runs(b2cal, 1, 2, 3, 4, 5)
+    queued, working, new = b2cal.ok("bucket", "close", campaign, "--json").json["buckets"]
+    with quiet_instance(home.dagster_home) as instance:
+        waits = record_run(instance, queued, dg.DagsterRunStatus.NOT_STARTED)
+        works = record_run(instance, working, dg.DagsterRunStatus.STARTED)
+    asked = b2cal.ok("bucket", "backfill", campaign, "--json").json
+    assert (asked["backfill"], asked["buckets"]) == (None, [])
+    assert [waits in asked["left_out"][queued], works in asked["left_out"][working]] == [True, True]
+    assert "no backfill is asked for" in b2cal.ok("bucket", "backfill", campaign, new).out
+    b2cal.ok("campaign", "pause", campaign, "--reason", "by hand")
+    assert b2cal.ok("bucket", "backfill", campaign, "--json").json["buckets"] == [new]
 
 
 def test_a_campaign_is_paused_archived_and_taken_up_again_and_the_log_says_why(
