@@ -21,7 +21,8 @@ ALL_AGAIN = timedelta(minutes=10)
 _OVERLAP = timedelta(minutes=1)
 """Clocks of those who work may be behind by so much; who was seen in it before is no news."""
 RESTS = timedelta(seconds=30)
-"""A Dagster run that failed is news only then: what it died of, a database that went away, may be over."""
+"""A Dagster run that failed is news only then: what it died of, a database that went away, may be over. Source tags
+are read again after so long."""
 _PARTITION_TAG = "dagster/partition"
 _FAILURE = dg.DagsterRunStatus.FAILURE
 _FINISHED = (dg.DagsterRunStatus.SUCCESS, _FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -50,6 +51,7 @@ class Look:
         ended: Dagster runs that ended a short while before ``when``.
         campaigns: what matters to every bucket of them.
         all_at: when every bucket was looked at last.
+        sources: source tag to its version, as read at ``sources_at``.
         left: names of buckets that are to be looked at the next time whatever happens.
         asked: names of buckets for which a Dagster run was asked for, and when; it may never have come to be.
     """
@@ -61,6 +63,8 @@ class Look:
     when: datetime
     campaigns: Mapping[str, _Campaign]
     all_at: datetime
+    sources: Mapping[str, str]
+    sources_at: datetime
     left: frozenset[str] = frozenset()
     asked: Mapping[str, datetime] = field(default_factory=dict)
 
@@ -100,7 +104,8 @@ class Changes:
         """The buckets that something happened to since the last look that was kept; all of them at first."""
         before, when = self._before, self._clock()
         states = workshop.campaigns.states()
-        campaigns = {plan.name: _campaign(plan, workshop, states.get(plan.name), tags) for plan in self._plans}
+        sources, sources_at = self._sources(tags, when)
+        campaigns = {plan.name: _campaign(plan, workshop, states.get(plan.name), sources) for plan in self._plans}
         told, event = reported_since(instance, before.event if before else None)
         logged, mark = workshop.sign_offs.logged_since(before.logged if before else "")
         ended = _ended(instance, (before.when if before else when) - _OVERLAP, when)
@@ -115,7 +120,20 @@ class Changes:
             happened |= {name for name, asked in before.asked.items() if asked <= when - RESTS}
             touched, all_at = _touched(campaigns, before.campaigns, happened), before.all_at
         waiting = {name: asked for name, asked in (before.asked if before else {}).items() if asked > when - RESTS}
-        return Look(touched, event, mark, frozenset(ended), when, campaigns, all_at, asked=waiting)
+        return Look(
+            *(touched, event, mark, frozenset(ended), when, campaigns, all_at),
+            sources=sources,
+            sources_at=sources_at,
+            asked=waiting,
+        )
+
+    def _sources(self, tags: SourceTags, when: datetime) -> tuple[Mapping[str, str], datetime]:
+        """Source tags to their versions, and when these were read: seldom, since a server lists a whole tag for one."""
+        before = self._before
+        if before is not None and when - before.sources_at < RESTS:
+            return before.sources, before.sources_at
+        wanted = {source.tag for plan in self._plans for name in plan.imports for source in plan.sources(name)}
+        return {tag: tags.version(tag) for tag in sorted(wanted)}, when
 
 
 def _touched(
@@ -133,10 +151,11 @@ def bucket_name(campaign: str, bucket: str) -> str:
     return f"{campaign}:{bucket}"
 
 
-def _campaign(plan: CampaignPlan, workshop: Workshop, state: CampaignState | None, tags: SourceTags) -> _Campaign:
-    sources = {source.tag for name in plan.imports for source in plan.sources(name)}
-    buckets = tuple(sorted(workshop.campaigns.buckets(plan.name)))
-    return _Campaign(state, buckets, {tag: tags.version(tag) for tag in sources})
+def _campaign(
+    plan: CampaignPlan, workshop: Workshop, state: CampaignState | None, versions: Mapping[str, str]
+) -> _Campaign:
+    sources = {source.tag: versions[source.tag] for name in plan.imports for source in plan.sources(name)}
+    return _Campaign(state, tuple(sorted(workshop.campaigns.buckets(plan.name))), sources)
 
 
 def _ended(instance: dg.DagsterInstance, since: datetime, now: datetime) -> dict[str, str]:

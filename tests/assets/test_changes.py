@@ -118,6 +118,8 @@ def test_a_source_tag_that_is_filled_makes_all_be_looked_at(laboratory: MakeLabo
     watch.touched()
     assert watch.touched() == []
     lab.conditions.create_tag("local_svd")
+    assert watch.touched() == []  # tags are read now and then only
+    watch.now += RESTS
     assert watch.touched() == list(BUCKETS)
     assert watch.touched() == []
 
