@@ -34,7 +34,7 @@ PAGE = 1000
 """Runs that are in memory at a time; more only while a bucket takes more to fill."""
 INTAKE_SECONDS = 20.0
 """A tick has a minute; the pages that are left when this has passed are taken by the next one."""
-WAITING_AT_ONCE = 20
+WAITING_AT_ONCE = 10
 """New buckets of a campaign that may wait in Dagster's queue; more would cost every tick, and come no sooner."""
 _CLOSED_BY = "sensor:new_runs"
 _RUN_KEY_TAG = "dagster/run_key"
