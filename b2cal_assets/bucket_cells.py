@@ -10,6 +10,7 @@ from b2cal_assets.asset_specs import inputs_of
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_core.buckets import Bucket
 from b2cal_core.cells import Cell, CellFacts, command_in, judge_cells
+from b2cal_core.gates import sign_off_command
 
 _PLAN_HASH = "plan hash"
 """Metadata of what was published: the plan that did it."""
@@ -52,7 +53,7 @@ def cells_of(ledger: BucketLedger, buckets: Sequence[Bucket], activity: Activity
 def _facts(ledger: BucketLedger, key: dg.AssetKey, buckets: Sequence[Bucket], activity: Activity) -> CellFacts:
     is_lacking = not ledger.is_made(key)
     start = f"b2cal bucket run {ledger.plan.name} {ledger.bucket.key}"
-    outdated, redo = ledger.outdated(key) if ledger.has(key) else (), f"{start} --only {key.path[1]}"
+    outdated, redo = ledger.outdated(key) if ledger.has(key) else (), _redo(ledger, key)
     if ledger.has(published_key(ledger.plan.name)):
         outdated, redo = _after_publishing(ledger, key, buckets, outdated=outdated, redo=redo)
     return CellFacts(
@@ -62,11 +63,20 @@ def _facts(ledger: BucketLedger, key: dg.AssetKey, buckets: Sequence[Bucket], ac
         is_lacking=is_lacking,
         is_running=step_name(key) in activity.running,
         outdated=outdated,
-        shut=ledger.reasons_against(key, buckets) if is_lacking else (),
+        shut=ledger.reasons_against(key, buckets) if is_lacking else ledger.rejection(key),
         failure=activity.failure(ledger, key) if is_lacking else "",
         redo=redo,
         start=start,
     )
+
+
+def _redo(ledger: BucketLedger, key: dg.AssetKey) -> str:
+    """The command for what was made and is outdated."""
+    place, short = f"{ledger.plan.name} {ledger.bucket.key}", key.path[1]
+    is_collected = key.path[-1] in {Part.collector_output, Part.payloads}
+    if is_collected and ledger.is_remade_alike(ledger.plan.calibration_of(key)):
+        return sign_off_command(place, short)
+    return f"b2cal bucket run {place} --only {short}"
 
 
 def _after_publishing(

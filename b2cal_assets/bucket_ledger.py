@@ -15,6 +15,7 @@ from b2cal_core.data_shortage import joined_bucket, reasons_to_wait, standing_re
 from b2cal_core.gates import check_gate, check_order, sign_off_command
 from b2cal_core.reminders import OpenSignOff
 from b2cal_core.settings import asset_name
+from b2cal_core.verdicts import Decision
 
 
 class BucketLedger(BucketRecords):
@@ -163,6 +164,15 @@ class BucketLedger(BucketRecords):
         seen = "was not validated" if verdict is None else f"has the verdict {verdict.value}"
         then = sign_off_command(f"{self._plan.name} {self._bucket.key}", asset_name(calibration))
         return (f"{calibration} {seen} and waits for its expert{self._ended_waiver(calibration)}: {then}",)
+
+    def rejection(self, key: dg.AssetKey) -> tuple[str, ...]:
+        """That a sign-off is a rejection, by whom, why, and what to do; nothing for any other asset or decision."""
+        if key.path[-1] != Part.sign_off:
+            return ()
+        calibration = self._plan.calibration_of(key)
+        signed = self.sign_off(calibration)
+        is_rejected = signed is not None and signed.decision is Decision.rejected
+        return self._gate(Gate.verdict, [calibration]) if is_rejected else ()
 
     def _ended_waiver(self, calibration: str) -> str:
         """In brackets, that there was a waiver over the payloads; empty when there was none."""

@@ -157,6 +157,7 @@ class BucketRecords:
             has_payloads=self.payloads(calibration) is not None,
             verdict=self.verdict(calibration),
             sign_off=self.sign_off(calibration),
+            is_remade_alike=self.is_remade_alike(calibration),
         )
 
     def has(self, key: dg.AssetKey) -> bool:
@@ -211,6 +212,15 @@ class BucketRecords:
             return False
         return self.redo(calibration) != (Redo.from_json(made[REDONE].value) if REDONE in made else Redo())
 
+    def is_remade_alike(self, calibration: str) -> bool:
+        """Whether the payloads were rejected and are the same after their redo, which nothing would change by now."""
+        signed, key = self.sign_off(calibration), self._payloads_key(calibration)
+        if signed is None or signed.decision is not Decision.rejected:
+            return False
+        if self.awaits_redo(calibration) or self._changes(key):
+            return False
+        return signed.redo is not None or self.made_at(key) > signed.when.timestamp()
+
     def origin(self, key: dg.AssetKey) -> dict[str, dg.MetadataValue[Any]]:
         """What an asset that is made now is made from, as metadata by which ``outdated`` tells later."""
         seen = {name: made.content for name in self._seen_by(key) if (made := self.payloads(name)) is not None}
@@ -230,7 +240,7 @@ class BucketRecords:
         signed, asked = self.sign_off(calibration), self.redo(calibration).in_words()
         rejected: tuple[str, ...] = ()
         if signed is not None and signed.decision is Decision.rejected:
-            done = ", and the redo gave the same" if signed.redo is not None else ""
+            done = ", and the redo gave the same" if self.is_remade_alike(calibration) else ""
             then = f", to be redone: {asked or 'as at first'}" if self.awaits_redo(calibration) else done
             rejected = (f"{calibration} was rejected by {signed.author} ({signed.reason}){then}",)
         return (*rejected, *self._changes(self._payloads_key(calibration)))

@@ -9,6 +9,7 @@ from b2cal_cli.campaign import campaign_of, store_of
 from b2cal_cli.output import AsJson, print_json, print_table, say
 from b2cal_cli.runs import registry_of
 from b2cal_cli.session import WrongUsage, arguments, home_of
+from b2cal_core.cells import command_in
 from b2cal_core.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -130,10 +131,15 @@ def status(ctx: typer.Context, campaign: CampaignName, bucket: BucketKey, as_jso
 
 
 def _say_reasons(groups: Iterable[Iterable[str]]) -> None:
-    """Every reason once, in order."""
-    reasons = dict.fromkeys(reason for group in groups for reason in group)
-    for reason in reasons:
+    """Every reason once, in order; a sign-off that several wait for, in other words each, is asked for once."""
+    asked: set[str] = set()
+    for reason in dict.fromkeys(reason for group in groups for reason in group):
+        command = command_in([reason])
+        if command in asked:
+            continue
         say(f"  - {reason}")
+        if command.startswith("b2cal signoff "):
+            asked.add(command)
 
 
 @app.command()

@@ -212,11 +212,21 @@ def _decide(
         print_json(_fields(signed))
         return
     end = f" until {signed.until:%Y-%m-%d %H:%M} UTC" if signed.until is not None else ""
-    then = "do it again" if signed.redo is not None else "go on"
-    say(f"{name} of {bucket.key} is {decision.value}{end}; {then} with: b2cal bucket run {campaign} {bucket.key}")
+    say(f"{name} of {bucket.key} is {decision.value}{end}; {_next_step(signed)}")
     if is_published:
         then = f"b2cal bucket why {campaign} {bucket.key} published"
         say(f"{bucket.key} is published, which no decision changes; what can be done for readers: {then}")
+
+
+def _next_step(signed: "SignOff") -> str:
+    """What is typed after a decision; what was rejected as it is would not be made again without its name."""
+    from b2cal_core.settings import asset_name
+    from b2cal_core.verdicts import Decision
+
+    run = f"b2cal bucket run {signed.campaign} {signed.bucket}"
+    if signed.decision is not Decision.rejected:
+        return f"go on with: {run}"
+    return f"do it again with: {run}{'' if signed.redo else f' --only {asset_name(signed.calibration)}'}"
 
 
 def _fields(decision: "SignOff") -> dict[str, object]:

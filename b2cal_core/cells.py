@@ -43,7 +43,7 @@ class CellFacts:
         is_there: it was made at some time.
         is_lacking: it is to be made, for the first time or again.
         outdated: why what is there should be made again.
-        shut: why its gate is shut.
+        shut: why its gate is shut; of what was made, why it lets nothing through.
         failure: how the last attempt failed, since it was made last.
         redo: the command that makes it again.
         start: the command that makes it, when nothing hinders.
@@ -101,15 +101,17 @@ def _own(fact: CellFacts, *, waits: bool) -> Cell | None:
     if fact.is_there and fact.outdated:
         return Cell(fact.name, CellState.stale, fact.outdated, fact.redo)
     if not fact.is_lacking:
-        return Cell(fact.name, CellState.made)
+        return _blocked(fact) if fact.shut else Cell(fact.name, CellState.made)
     return None if waits else _next(fact)
 
 
 def _next(fact: CellFacts) -> Cell:
     """A cell whose needs are made."""
-    if fact.shut:
-        return Cell(fact.name, CellState.blocked, fact.shut, command_in(fact.shut))
-    return Cell(fact.name, CellState.can_start, (), fact.start)
+    return _blocked(fact) if fact.shut else Cell(fact.name, CellState.can_start, (), fact.start)
+
+
+def _blocked(fact: CellFacts) -> Cell:
+    return Cell(fact.name, CellState.blocked, fact.shut, command_in(fact.shut))
 
 
 def _waiting(name: str, roots: Sequence[str], cells: Mapping[str, Cell]) -> Cell:

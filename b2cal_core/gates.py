@@ -20,12 +20,14 @@ class CalibrationStanding:
         has_payloads: its payloads are in the staging tag.
         verdict: of its validation over these payloads; ``None`` while there is none.
         sign_off: the decision that stands over these payloads; ``None`` while there is none.
+        is_remade_alike: they were rejected, and what was redone gave the same.
     """
 
     name: str
     has_payloads: bool
     verdict: Verdict | None = None
     sign_off: SignOff | None = None
+    is_remade_alike: bool = False
 
 
 def check_gate(gate: Gate, needed: Iterable[CalibrationStanding], *, campaign: str, bucket: Bucket) -> tuple[str, ...]:
@@ -45,13 +47,21 @@ def _reason(gate: Gate, standing: CalibrationStanding, place: str) -> str:
         return f"{name} has no payloads yet in {place}; it must be calibrated first"
     if signed is not None and signed.decision is Decision.rejected:
         why = f"{name} was rejected by {signed.author} ({signed.reason})"
-        return f"{why}; redo it: b2cal bucket run {place} --only {short}"
+        return f"{why}{_after_rejection(standing, place, short)}"
     if standing.verdict is Verdict.fail and (signed is None or signed.by_rule):
         then = sign_off_command(place, short)
         return f"the validation of {name} failed in {place}; its expert looks at it, then: {then}"
     if gate is Gate.sign_off and signed is None:
         return f"{name} waits for the sign-off of its expert: {sign_off_command(place, short)}"
     return ""
+
+
+def _after_rejection(standing: CalibrationStanding, place: str, short: str) -> str:
+    """How the sentence goes on: what was redone in vain would give the same once more, so that a person decides."""
+    if not standing.is_remade_alike:
+        return f"; redo it: b2cal bucket run {place} --only {short}"
+    then = "accept it, or reject it with --redo-with, --exclude-run or --boundaries"
+    return f", and the redo gave the same; {then}: {sign_off_command(place, short)}"
 
 
 def sign_off_command(place: str, short: str) -> str:

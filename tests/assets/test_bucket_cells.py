@@ -111,6 +111,27 @@ def test_rejected_payloads_are_stale_and_shut_the_gate(laboratory: MakeLaborator
     assert (stale.state, stale.reasons) == ("stale", ("SVD time was rejected by ada (fine)",))
     assert stale.command == f"b2cal bucket run {PLACE} --only svd_time"
     assert (found["prompt/cdst"].state, found["prompt/cdst"].command) == ("blocked", stale.command)
+    assert found["prompt/svd_time/validation"].state == "made"
+    signed = found["prompt/svd_time/sign_off"]
+    assert (signed.state, signed.command) == ("blocked", stale.command)
+    assert signed.reasons == (f"SVD time was rejected by ada (fine); redo it: {stale.command}",)
+
+
+def test_what_was_redone_in_vain_asks_for_another_decision_and_not_for_one_more_redo(
+    laboratory: MakeLaboratory,
+) -> None:
+    lab = laboratory(runs=4)  # whose CAF gives the same each time
+    lab.book(BUCKET_1)
+    work(lab, only=["caf_cdc", "caf_svd"])
+    accept(lab, "SVD time", Decision.rejected)
+    work(lab, only=["caf_svd"], only_missing=False)
+    found = cells(lab)
+    told = found["prompt/svd_time/payloads"]
+    assert told.reasons == ("SVD time was rejected by ada (fine), and the redo gave the same",)
+    assert told.command == f'b2cal signoff accept|reject {PLACE} svd_time --reason "…"'
+    assert found["prompt/cdst"].command == found["prompt/svd_time/sign_off"].command == told.command
+    accept(lab, "SVD time")
+    assert cells(lab)["prompt/svd_time/payloads"].state == "made"
 
 
 def test_a_shut_gate_is_shown_on_the_page_once_and_again_when_it_changed(laboratory: MakeLaboratory) -> None:

@@ -120,9 +120,9 @@ def test_a_redo_that_gave_the_same_is_said_and_not_asked_for_twice(laboratory: M
     work(lab, only=["caf_cdc", "caf_svd"])
     reject(lab, "SVD time")
     assert "prompt/svd_time/payloads" in go_on(lab).done
-    assert cells(lab)["prompt/svd_time/payloads"].reasons == (
-        "SVD time was rejected by ada (hot wires), and the redo gave the same",
-    )
+    told = cells(lab)["prompt/svd_time/payloads"]
+    assert told.reasons == ("SVD time was rejected by ada (hot wires), and the redo gave the same",)
+    assert told.command.startswith("b2cal signoff accept|reject")
     assert go_on(lab).done == ()
     assert tick(lab, gates_sensor).run_requests == []
 

@@ -41,9 +41,21 @@ def test_people_read_the_reason_and_the_command(b2cal: CommandLine, bucket: Judg
 
 def test_a_rejection_is_seen_at_once(b2cal: CommandLine, bucket: JudgedBucket) -> None:
     bucket.made("A", "aa", verdict="pass")
-    b2cal.ok("signoff", "reject", "prompt", BUCKET, "A", "--reason", "hot wires", "--author", "mia")
+    said = b2cal.ok("signoff", "reject", "prompt", BUCKET, "A", "--reason", "hot wires", "--author", "mia").out
+    assert f"do it again with: b2cal bucket run prompt {BUCKET} --only a" in " ".join(said.split())
     cells = bucket.cells()
     assert cells["prompt/a/payloads"]["state"] == "stale"
     assert cells["prompt/a/payloads"]["reasons"] == ["A was rejected by mia (hot wires)"]
     assert cells["prompt/b/payloads"]["state"] == "blocked"
     assert cells["prompt/b/payloads"]["command"] == f"b2cal bucket run prompt {BUCKET} --only a"
+    assert cells["prompt/a/sign_off"]["state"] == "blocked"
+    assert cells["prompt/a/sign_off"]["reasons"][0].startswith("A was rejected by mia (hot wires)")
+
+
+def test_who_waits_for_a_decision_is_told_once_though_the_publishing_waits_for_it_too(
+    b2cal: CommandLine, bucket: JudgedBucket
+) -> None:
+    bucket.made("A", "aa", verdict="warn")
+    told = b2cal.ok("bucket", "status", "prompt", BUCKET).out
+    assert told.count("b2cal signoff accept|reject") == 1
+    assert "A has the verdict warn and waits for its expert" in told

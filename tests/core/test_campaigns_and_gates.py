@@ -206,7 +206,12 @@ def test_a_rule_never_overrides_a_person_but_a_person_overrides_a_rule() -> None
         (Gate.verdict, {"has_payloads": True}, ""),
         (Gate.verdict, {"has_payloads": True, "verdict": Verdict.warn}, ""),
         (Gate.verdict, {"has_payloads": True, "verdict": Verdict.fail}, "validation of CDC Tracking failed"),
-        (Gate.verdict, {"has_payloads": True, "sign_off": decide(Decision.rejected)}, "rejected by ada"),
+        (Gate.verdict, {"has_payloads": True, "sign_off": decide(Decision.rejected)}, "; redo it: b2cal bucket run"),
+        (
+            Gate.verdict,
+            {"has_payloads": True, "sign_off": decide(Decision.rejected), "is_remade_alike": True},
+            "and the redo gave the same; accept it, or reject it with --redo-with",
+        ),
         (Gate.verdict, {"has_payloads": True, "verdict": Verdict.fail, "sign_off": decide(Decision.accepted)}, ""),
         (
             Gate.sign_off,

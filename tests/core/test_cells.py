@@ -20,6 +20,7 @@ MADE = CellFacts("a", is_there=True, is_lacking=False)
         (CellFacts("a", is_running=True, failure="no disk"), "running"),
         (CellFacts("a", failure="no disk", shut=("rejected",)), "failed"),
         (replace(MADE, failure="no disk"), "made"),
+        (replace(MADE, shut=("rejected by ada: b2cal bucket run c b --only a",)), "blocked"),
         (CellFacts("a", shut=("ask ada: b2cal signoff accept x",)), "blocked"),
         (replace(MADE, outdated=("made from other constants",)), "stale"),
         (replace(MADE, is_lacking=True, outdated=("made from other constants",), shut=("wait",)), "stale"),
