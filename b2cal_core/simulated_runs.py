@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from b2cal_core.publishing import TagIov
-from b2cal_core.ranges import ExpRun, IoVSet
+from b2cal_core.ranges import ExpRun, IoV, IoVSet
 
 
 def runs_without_constants(
@@ -17,8 +17,10 @@ def runs_without_constants(
         chain: the content of each global tag that is searched; which of them has a payload does not matter here.
     """
     wanted = sorted(set(names))
-    links = [link for tag in chain for link in tag if link.name in set(wanted)]
-    covered = {name: IoVSet((ln.iov for ln in links if ln.name == name), allow_overlaps=True).iovs for name in wanted}
+    links: dict[str, list[IoV]] = {name: [] for name in wanted}
+    for link in (link for tag in chain for link in tag if link.name in links):
+        links[link.name].append(link.iov)
+    covered = {name: IoVSet(iovs, allow_overlaps=True).iovs for name, iovs in links.items()}
     missing = {
         run: tuple(name for name in wanted if not any(iov.contains(run) for iov in covered[name]))
         for run in sorted(set(runs))

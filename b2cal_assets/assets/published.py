@@ -1,7 +1,9 @@
 """Publishing: what a bucket made is brought into the campaign's target tag and read back."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import dagster as dg
@@ -21,7 +23,7 @@ from b2cal_assets.staging import content_hash, links_of
 from b2cal_assets.step_errors import failing_in_words
 from b2cal_assets.workshop import Workshop
 from b2cal_core.campaigns import CampaignKind
-from b2cal_core.errors import BackendError
+from b2cal_core.errors import BackendError, DataError
 from b2cal_core.payloads import Release
 from b2cal_core.plans import PlanDocument
 from b2cal_core.ports import ConditionsDB
@@ -32,6 +34,8 @@ from b2cal_core.tag_reports import coverage, diff_tags
 
 READ_BACK = "readers_see_the_plan"
 SIMULATED = "every_simulated_run_has_constants"
+_RUNS_TOLD = 3
+"""In a sentence; the check has all of them."""
 
 
 def published_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
@@ -65,13 +69,17 @@ def published_asset(plan: CampaignPlan) -> dg.AssetsDefinition:
             wait_at_gate(context, against, workshop.listener)
             return
         with failing_in_words(f"publishing bucket {work.bucket.key} into {plan.campaign.target_tag}"):
+            simulated = _simulated(work, work.staging_tag) if SIMULATED in _checks(plan) else None
+            if simulated is not None and simulated.missing:
+                yield _check_simulated(work, key, simulated)
+                raise DataError(_in_words(work, simulated))
             publication = _publish(work, author=f"dagster_run:{context.run.run_id}")
             version = _version(workshop.conditions, publication)
             metadata = _metadata(work, publication) | work.ledger.origin(key) | _latency(work, context.instance)
             yield dg.MaterializeResult(key, metadata=metadata, data_version=version)
             yield _check_read_back(work, key, publication)
-            if SIMULATED in _checks(plan):
-                yield _check_simulated(work, key)
+            if simulated is not None:
+                yield _check_simulated(work, key, _simulated(work))
 
     return publish_bucket
 
@@ -81,24 +89,58 @@ def _checks(plan: CampaignPlan) -> dict[str, str]:
     read_back = "Readers of the target tag get, run by run and file by file, what the plan of the bucket says."
     if plan.campaign.kind is not CampaignKind.run_dependent_mc:
         return {READ_BACK: read_back}
-    simulated = "Every run of the bucket finds each constant of the campaign in its base tags or its target tag."
+    simulated = (
+        "Every run of the bucket finds each constant that the base tags, the target tag or the campaign have at all; "
+        "if not, the bucket is not published."
+    )
     return {READ_BACK: read_back, SIMULATED: simulated}
 
 
-def _check_simulated(work: BucketWork, key: dg.AssetKey) -> dg.AssetCheckResult:
-    """Whether simulation finds all it needs for each run: a run that does not would be simulated wrongly, or not."""
+@dataclass(frozen=True, slots=True)
+class _Simulated:
+    """How many constants simulation needs for each run of a bucket, and the runs that lack some."""
+
+    constants: int
+    missing: Mapping[ExpRun, tuple[str, ...]]
+
+
+def _simulated(work: BucketWork, *more: str) -> _Simulated:
+    """What simulation finds for each run: one that lacks something would be simulated wrongly, or not at all.
+
+    Args:
+        work: on the bucket.
+        more: tags that are searched beside the base tags and the target tag.
+    """
     plan, conditions = work.plan, work.workshop.conditions
+    chain = [conditions.list_iovs(tag) for tag in plan.campaign.base_tags]
+    chain += [links_of(conditions, tag) for tag in (plan.campaign.target_tag, *more)]
     names = {name for step in (*plan.imports, *plan.calibrations) for name in plan.produced(step)}
-    tags = (*plan.campaign.base_tags, plan.campaign.target_tag)
-    chain = [conditions.list_iovs(tag, work.bucket.iov) for tag in tags]
-    missing = runs_without_constants((record.run for record in work.records), names, chain)
+    names |= {link.name for links in chain for link in links}
+    return _Simulated(len(names), runs_without_constants((record.run for record in work.records), names, chain))
+
+
+def _in_words(work: BucketWork, simulated: _Simulated) -> str:
+    """What is lacking, of the first runs, and who mends it."""
+    told = [f"{run}: {', '.join(names)}" for run, names in islice(simulated.missing.items(), _RUNS_TOLD)]
+    more = len(simulated.missing) - len(told)
+    told += [f"and {more} runs more"] if more else []
+    campaign, count = work.plan.campaign, len(simulated.missing)
+    return (
+        f"{count} of {len(work.records)} runs would be simulated without constants ({', '.join(told)});"
+        f" give them to these runs in one of the base tags ({', '.join(campaign.base_tags)}), or have what makes them "
+        f"done again; then: b2cal bucket run {campaign.name} {work.bucket.key}"
+    )
+
+
+def _check_simulated(work: BucketWork, key: dg.AssetKey, simulated: _Simulated) -> dg.AssetCheckResult:
+    missing = simulated.missing
     rows = [{"run": str(run), "constants that are missing": ", ".join(lacks)} for run, lacks in missing.items()]
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=SIMULATED,
         passed=not missing,
         severity=dg.AssetCheckSeverity.ERROR,
-        metadata={"runs": len(work.records), "constants": len(names), "runs without constants": table(rows)},
+        metadata={"runs": len(work.records), "constants": simulated.constants, "runs without constants": table(rows)},
     )
 
 

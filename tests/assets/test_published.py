@@ -1,6 +1,7 @@
 """What people see of a publish, where its payloads come from, and the check that reads it back."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,8 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from b2cal_assets.asset_keys import published_key
 from b2cal_assets.assets.published import READ_BACK, SIMULATED
 from b2cal_assets.bucket_runs import BucketRunner, work_bucket
+from b2cal_core.publishing import TagIov
+from b2cal_core.ranges import IoV
 
 MakeLaboratory = Callable[..., Laboratory]
 KEY = published_key("prompt")
@@ -91,21 +94,66 @@ def test_every_published_payload_says_where_it_comes_from_and_who_judged_it(labo
     assert "CDCTimeZeros" in upstream["BeamSpot"]
 
 
-@pytest.mark.parametrize("gaps", [(), ("SVDTimes",)])
-def test_a_campaign_for_simulation_tells_which_runs_lack_which_constants(
-    laboratory: MakeLaboratory, gaps: tuple[str, ...]
-) -> None:
-    campaign = {"kind": "run_dependent_mc", "base_tags": ["nothing"]}
-    lab = laboratory(caf=FakeCaf(payload_names(), gaps=gaps), campaign=campaign)
-    lab.conditions.create_tag("nothing")
+def simulating(make: MakeLaboratory, tmp_path: Path, *, gaps: tuple[str, ...] = (), ends: int = -1) -> Laboratory:
+    """A laboratory of a campaign for simulation, whose base tag has a geometry up to a run."""
+    lab = make(
+        caf=FakeCaf(payload_names(), gaps=gaps), campaign={"kind": "run_dependent_mc", "base_tags": ["detector"]}
+    )
+    lab.conditions.create_tag("detector")
+    file = tmp_path / "geometry.root"
+    file.write_bytes(b"a geometry")
+    made = lab.conditions.put_payload("Geometry", file)
+    lab.conditions.add_iovs("detector", [TagIov("Geometry", made.revision, IoV(12, 0, 12 if ends >= 0 else -1, ends))])
     lab.book(BUCKET_1)
-    assert work_bucket(lab.plan, BUCKET_1, lab.workshop(), instance=lab.instance).ok
+    return lab
+
+
+def simulated_check(lab: Laboratory) -> Any:
     key = dg.AssetCheckKey(KEY, SIMULATED)
-    (record,) = lab.instance.event_log_storage.get_asset_check_execution_history(key, limit=2)
+    (record, *_) = lab.instance.event_log_storage.get_asset_check_execution_history(key, limit=2)
     assert record.event is not None
     assert record.event.dagster_event is not None
-    told = record.event.dagster_event.asset_check_evaluation_data
-    assert told.passed is not bool(gaps)
-    said = told.metadata["runs without constants"].value
-    missing = [{"run": "exp 12 run 1", "constants that are missing": "SVDTimes"}]
-    assert (rows_of(said) == missing) if gaps else (said == "none")
+    return record.event.dagster_event.asset_check_evaluation_data
+
+
+def test_a_bucket_of_which_every_run_can_be_simulated_is_published(laboratory: MakeLaboratory, tmp_path: Path) -> None:
+    lab = simulating(laboratory, tmp_path)
+    assert work_bucket(lab.plan, BUCKET_1, lab.workshop(), instance=lab.instance).ok
+    told = simulated_check(lab)
+    assert told.passed
+    assert told.metadata["runs without constants"].value == "none"
+    assert lab.target_content()
+
+
+@pytest.mark.parametrize(
+    ("lacks", "runs", "name"),
+    [
+        ({"gaps": ("SVDTimes",)}, [1], "SVDTimes"),
+        ({"ends": 2}, [3, 4], "Geometry"),
+        ({"ends": 0}, [1, 2, 3, 4], "Geom"),
+    ],
+)
+def test_a_bucket_with_runs_that_simulation_would_find_no_constants_for_is_not_published(
+    laboratory: MakeLaboratory, tmp_path: Path, lacks: Any, runs: list[int], name: str
+) -> None:
+    lab = simulating(laboratory, tmp_path, **lacks)
+    outcome = work_bucket(lab.plan, BUCKET_1, lab.workshop(), instance=lab.instance)
+    (failed,) = outcome.failed.values()
+    assert f"{len(runs)} of 4 runs would be simulated without constants (exp 12 run {runs[0]}: {name}" in failed
+    assert f"b2cal bucket run prompt {BUCKET_1.key}" in failed
+    told = simulated_check(lab)
+    assert not told.passed
+    rows = rows_of(told.metadata["runs without constants"].value)
+    assert [row["run"] for row in rows] == [f"exp 12 run {run}" for run in runs]
+    assert all(row["constants that are missing"].startswith(name) for row in rows)
+    assert lab.target_content() == []
+
+
+def test_once_the_base_tag_has_the_constants_the_bucket_is_published(
+    laboratory: MakeLaboratory, tmp_path: Path
+) -> None:
+    lab = simulating(laboratory, tmp_path, ends=2)
+    assert not work_bucket(lab.plan, BUCKET_1, lab.workshop(), instance=lab.instance).ok
+    lab.conditions.add_iovs("detector", [TagIov("Geometry", 1, IoV(12, 3, -1, -1))])
+    assert work_bucket(lab.plan, BUCKET_1, lab.workshop(), instance=lab.instance).ok
+    assert simulated_check(lab).passed
