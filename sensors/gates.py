@@ -7,7 +7,7 @@ is at work on a bucket, its assets show why they are not made.
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,6 +32,8 @@ ATTEMPTS = 3
 """How often the same steps are started over the same payloads; after that people must look."""
 LOOK_SECONDS = 30.0
 """A tick has a minute; the buckets that are left when this has passed are looked at by the next one."""
+_SHOWN = "b2cal_gates_shown_{}"
+"""Under which name Dagster keeps what the page of a bucket shows; a cursor would be written with every tick."""
 SECONDS = 4
 """Between ticks. Dagster looks every five seconds which are due; who asks for five is late every now and then."""
 
@@ -64,7 +66,7 @@ class _OpenBucket:
 def gates_sensor(
     plans: Sequence[CampaignPlan], jobs: Sequence[AssetJob], *, seconds: int = SECONDS
 ) -> dg.SensorDefinition:
-    """The sensor over all campaigns; ``seconds`` lie between its ticks. Its cursor is what it has shown last.
+    """The sensor over all campaigns; ``seconds`` lie between its ticks.
 
     A tick looks at the buckets that something happened to; where nothing has happened, at none.
     """
@@ -81,22 +83,20 @@ def gates_sensor(
     def gates(
         context: dg.SensorEvaluationContext, workshop: dg.ResourceParam[Workshop]
     ) -> dg.SensorResult | dg.SkipReason:
-        shown: dict[str, Shown] = json.loads(context.cursor or "{}")
         try:
             look = changes.look(workshop, context.instance, tags := SourceTags(workshop.conditions))
             if not look.names:
                 changes.keep(look)
-                return dg.SensorResult(skip_reason="nothing has happened to any bucket", cursor=context.cursor)
-            done = _Round(workshop, context.instance, tags, look, shown)
+                return dg.SensorResult(skip_reason="nothing has happened to any bucket")
+            done = _Round(workshop, context.instance, tags, look)
             for plan in plans:
                 done.look_at(plan)
+            done.keep_shown()
         except BackendError as error:
             return dg.SkipReason(f"gates could not be looked at, which the next tick does again: {error}")
         changes.keep(look, left=look.names - done.looked_at, asked=done.requests)
         reason = None if done.requests else "no gate has opened"
-        return dg.SensorResult(
-            run_requests=list(done.requests.values()), skip_reason=reason, cursor=json.dumps(done.shown)
-        )
+        return dg.SensorResult(run_requests=list(done.requests.values()), skip_reason=reason)
 
     return gates
 
@@ -107,17 +107,15 @@ class _Round:
     Attributes:
         looked_at: names of the buckets that it came to.
         requests: name to the Dagster run that is asked for.
-        shown: name to what its page shows.
     """
 
-    def __init__(
-        self, workshop: Workshop, instance: dg.DagsterInstance, tags: SourceTags, look: Look, shown: Mapping[str, Shown]
-    ) -> None:
+    def __init__(self, workshop: Workshop, instance: dg.DagsterInstance, tags: SourceTags, look: Look) -> None:
         self._workshop, self._instance, self._tags, self._look = workshop, instance, tags, look
         self._end = time.monotonic() + LOOK_SECONDS
         self.looked_at: set[str] = set()
         self.requests: dict[str, dg.RunRequest] = {}
-        self.shown = dict(shown)
+        self._before = _read_shown(instance, look.names)
+        self._shown = dict(self._before)
 
     def look_at(self, plan: CampaignPlan) -> None:
         """Look at the buckets of a campaign."""
@@ -126,8 +124,15 @@ class _Round:
             request = _request(bucket) if bucket.is_idle and not rests else None
             if request is not None:
                 self.requests[bucket.name] = request
-            before = self.shown.get(bucket.name, {})
-            self.shown[bucket.name] = _show(bucket, before, self._instance) if bucket.is_idle else before
+            if bucket.is_idle:
+                self._shown[bucket.name] = _show(bucket, self._before.get(bucket.name, {}), self._instance)
+
+    def keep_shown(self) -> None:
+        """Remember what the pages show, as far as that is news."""
+        news = {name: shown for name, shown in self._shown.items() if shown != self._before.get(name, {})}
+        if news:
+            kept = {_SHOWN.format(name): json.dumps(shown) for name, shown in news.items()}
+            self._instance.daemon_cursor_storage.set_cursor_values(kept)
 
     def _open_buckets(self, plan: CampaignPlan) -> Iterator[_OpenBucket]:
         """Those to look at that were worked and are not finished."""
@@ -146,7 +151,7 @@ class _Round:
             if at_work and (runs or bucket.key in started):  # not only a bucket of that name in another campaign
                 yield _OpenBucket(self._ledger(plan, bucket), buckets, runs, self._instance)
             else:
-                self.shown.pop(name, None)
+                self._shown[name] = {}
             self.looked_at.add(name)
 
     def _ledger(self, plan: CampaignPlan, bucket: Bucket) -> BucketLedger:
@@ -156,6 +161,13 @@ class _Round:
         if report_offers(ledger, self._tags, self._instance):
             ledger.read_all()
         return ledger
+
+
+def _read_shown(instance: dg.DagsterInstance, names: Iterable[str]) -> dict[str, Shown]:
+    """Name to what the page of a bucket shows, as it was kept last."""
+    keys = {_SHOWN.format(name): name for name in names}
+    kept = instance.daemon_cursor_storage.get_cursor_values(set(keys))
+    return {keys[key]: json.loads(text) for key, text in kept.items()}
 
 
 def _show(bucket: _OpenBucket, before: Shown, instance: dg.DagsterInstance) -> Shown:

@@ -148,15 +148,13 @@ class Sensor:
     """One sensor that ticks again and again."""
 
     def __init__(self, lab: Laboratory) -> None:
-        self.lab, self.cursor = lab, None
+        self._lab = lab
         self._sensor = gates_sensor([lab.plan], [bucket_job(lab.plan, dg.in_process_executor)])
 
     def tick(self) -> Any:
-        resources = {"workshop": self.lab.workshop(DownRegistry())}  # gates ask no registry of runs
-        with dg.build_sensor_context(instance=self.lab.instance, cursor=self.cursor, resources=resources) as context:
-            answer: Any = self._sensor(context)
-        self.cursor = answer.cursor
-        return answer
+        resources = {"workshop": self._lab.workshop(DownRegistry())}  # gates ask no registry of runs
+        with dg.build_sensor_context(instance=self._lab.instance, resources=resources) as context:
+            return self._sensor(context)
 
 
 def shown(lab: Laboratory, bucket: Bucket) -> int:
@@ -193,9 +191,7 @@ def test_what_a_page_shows_is_not_told_again_when_another_bucket_is_looked_at(wa
     before = shown(waiting, BUCKET_2)
     add_run(waiting, BUCKET_1.key, dg.DagsterRunStatus.SUCCESS, {})
     sensor.tick()
-    again = Sensor(waiting)  # the service was started anew
-    again.cursor = sensor.cursor
-    again.tick()
+    Sensor(waiting).tick()  # the service was started anew
     assert shown(waiting, BUCKET_2) == before
 
 
