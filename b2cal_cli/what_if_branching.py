@@ -58,7 +58,7 @@ def make_branch(home: Home, change: WhatIf, *, author: str) -> Campaign:
         _refuse_unfinished(original, branch)
         instructions = _instructions(original, change, branch, author)
     write_atomically(directory_of(home, change.branch) / "branch.json", change.model_dump_json(indent=1).encode())
-    store.save_campaign(text)
+    store.save_campaign(text, author=author)
     if store.states()[branch.name] is CampaignState.active:
         _change_state(store, change, CampaignState.paused, f"what if, beside {change.campaign}", author=author)
     log = EmbeddedSignOffLog(registry_address(home))

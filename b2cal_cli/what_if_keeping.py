@@ -53,7 +53,7 @@ def keep_branch(home: Home, change: WhatIf, *, reason: str, author: str) -> Kept
     said = f"what if {change.name} is kept: {reason}"
     redone = () if is_published else _reject(home, change, reason=said, author=author)
     if text is not None:
-        store.save_campaign(text)
+        store.save_campaign(text, author=author)
     tag = archive_branch(home, change, reason=f"kept: {reason}", author=author)
     return Kept(change.branch, redone, tuple(_by_hand(change, is_published=is_published)), tag)
 

@@ -1,5 +1,6 @@
 """Whether a campaign works: people start, pause and archive it, and every change is kept with its reason."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,21 @@ class CampaignChange:
     author: str
     reason: str
     when: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignVersion:
+    """One text of a campaign's file and who gave it, as the append-only log keeps it; ``when`` is in UTC."""
+
+    campaign: str
+    author: str
+    text: str
+    when: datetime
+
+    @property
+    def sha256(self) -> str:
+        """Of the text in UTF-8, in lower-case hex."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def check_apart(campaign: Campaign, others: Iterable[Campaign]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from b2cal_core.buckets import BookedBucket, Bucket
-from b2cal_core.campaign_states import CampaignChange, CampaignState
+from b2cal_core.campaign_states import CampaignChange, CampaignState, CampaignVersion
 from b2cal_core.campaigns import Campaign
 from b2cal_core.data_shortage import ShortageChoice
 from b2cal_core.failure_policies import FailurePolicy
@@ -521,8 +521,12 @@ class CampaignStore(ABC):
         """The campaign; ``ConfigurationError`` when there is none or its file is not valid."""
 
     @abstractmethod
-    def save_campaign(self, text: str) -> Campaign:
-        """Check a campaign's YAML text and keep it."""
+    def save_campaign(self, text: str, *, author: str = "b2cal") -> Campaign:
+        """Check a campaign's YAML text, log who gives it, and keep it."""
+
+    @abstractmethod
+    def versions(self, name: str) -> tuple[CampaignVersion, ...]:
+        """Every text that a campaign was given, in order, none ever removed."""
 
     @abstractmethod
     def states(self) -> Mapping[str, CampaignState]:

@@ -6,7 +6,7 @@ database also holds the ``cdb_`` tables of the conditions and those of Dagster.
 No connection outlives the block it was opened for, so objects that hold a ``SqlDatabase`` may be taken across a fork.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,10 @@ OWN_TABLES = MetaData()
 VERSION = Table("reg_version", OWN_TABLES, Column("version_num", String(32), primary_key=True), **TABLE_OPTIONS)
 """One row, of the revision of all tables. On MariaDB, writers lock it first, so that there is one at a time."""
 COMPLETE = Table("reg_tables", OWN_TABLES, Column("name", String(64), primary_key=True), **TABLE_OPTIONS)
-"""The tables that are there with all that completes them: a server makes these one by one, seen by everyone."""
+"""The tables that are there with all that completes them: a server makes these one by one, seen by everyone.
+
+What came to complete a table later has a name of its own here.
+"""
 
 FIRST_REVISION, _FIRST_TABLES = "0001", {"runs", "buckets", "decisions"}  # which had no table of versions
 _LOCK_WAIT_MS = 30_000
@@ -82,6 +85,7 @@ class SqlDatabase:
         metadata: tables with names that begin with ``reg_``, made with ``TABLE_OPTIONS``.
         what: what people call it, for messages: "the run registry".
         extra: gives, for a dialect's name, statements that complete the tables, each safe to repeat.
+        later: names of what came to ``extra`` when tables without it were in use; databases that lack it get it.
         any_revision: take tables of another version too, and make none: for bringing them up to date.
     """
 
@@ -92,11 +96,13 @@ class SqlDatabase:
         *,
         what: str,
         extra: Callable[[str], Sequence[str]] | None = None,
+        later: Collection[str] = (),
         any_revision: bool = False,
     ) -> None:
         self._engine = _engine(url)
         self._metadata = metadata
         self._extra = extra
+        self._parts = {*metadata.tables, *later}
         self._what = what
         self._ready = any_revision
 
@@ -170,7 +176,7 @@ class SqlDatabase:
                 transient=False,
             )
         with self._engine.connect() as connection:
-            return set(self._metadata.tables) <= set(connection.scalars(select(COMPLETE.c.name)))
+            return self._parts <= set(connection.scalars(select(COMPLETE.c.name)))
 
     def _create(self, connection: Connection) -> None:
         """Make what is missing; whoever is killed here is followed by one that begins anew."""
@@ -184,7 +190,7 @@ class SqlDatabase:
             for statement in self._extra(self._engine.dialect.name) if self._extra else ():
                 connection.execute(text(statement))
             complete = set(connection.scalars(select(COMPLETE.c.name)))
-            for name in sorted(set(self._metadata.tables) - complete):
+            for name in sorted(self._parts - complete):
                 connection.execute(COMPLETE.insert().values(name=name))
             if connection.scalar(select(VERSION)) is None:
                 connection.execute(VERSION.insert().values(version_num=REVISION))

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 
 from b2cal_caf.atomic_files import write_atomically
 from b2cal_core.buckets import BookedBucket, Bucket
-from b2cal_core.campaign_states import CampaignChange, CampaignState, check_apart
+from b2cal_core.campaign_states import CampaignChange, CampaignState, CampaignVersion, check_apart
 from b2cal_core.campaigns import Campaign
 from b2cal_core.errors import BackendError, CalibrationError, CatalogueError, ConfigurationError
 from b2cal_core.ports import CampaignStore
@@ -21,6 +22,9 @@ from resources.campaigns.embedded_book import BucketBook
 from resources.campaigns.embedded_states import CampaignStates
 from resources.deployment import registry_address
 from resources.home import Home
+
+EDITED_BY_HAND = "unknown"
+"""The author of a text that came into a campaign's file without the log; its time is when that was found."""
 
 
 class FileCampaignStore(CampaignStore):
@@ -82,11 +86,26 @@ class FileCampaignStore(CampaignStore):
         """The text of a campaign's file, which must be there."""
         return _read(self._home.campaigns / f"{name}.yaml")
 
-    def save_campaign(self, text: str) -> Campaign:
+    def save_campaign(self, text: str, *, author: str = "b2cal") -> Campaign:
         """Check a campaign's YAML text against its catalogue and keep it; an earlier one of the name is replaced."""
         campaign = self.check_campaign(text)
+        self._log_what_is_there(campaign.name)
+        self._log.record_file(CampaignVersion(campaign.name, author, text, datetime.now(UTC)))
         _write(self._home.campaigns / f"{campaign.name}.yaml", text)
         return campaign
+
+    def versions(self, name: str) -> tuple[CampaignVersion, ...]:
+        """Every text that a campaign was given, in order; the file may have been edited by hand since the last."""
+        return self._log.files(name)
+
+    def _log_what_is_there(self, name: str) -> None:
+        """Log the text of the file that is to be replaced, where it was edited by hand or is older than the log."""
+        logged = [version.text for version in self._log.files(name)[-1:]]
+        if name in self.names():
+            with suppress(ConfigurationError):  # what is no text cannot be logged as one
+                text = self.campaign_text(name)
+                if [text] != logged:
+                    self._log.record_file(CampaignVersion(name, EDITED_BY_HAND, text, datetime.now(UTC)))
 
     def check_campaign(self, text: str, source: str = "campaign") -> Campaign:
         """The campaign in the text; ``ConfigurationError`` when it does not fit itself or its catalogue."""

@@ -11,6 +11,7 @@ from b2cal_core.ports import SignOffLog
 from b2cal_core.redo import Redo
 from b2cal_core.remedies import Remedy
 from b2cal_core.verdicts import Decision, SignOff
+from resources.append_only import refusing_changes
 from resources.sql_database import TABLE_OPTIONS, SqlDatabase, utc_text
 
 _METADATA = MetaData()
@@ -46,20 +47,7 @@ _CHOICES = Table(
     sqlite_autoincrement=True,
     **TABLE_OPTIONS,
 )
-_REFUSAL = "decisions are only ever appended; log a new one"
-_ACTIONS = {
-    "sqlite": f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END",
-    "mysql": f"FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = '{_REFUSAL}'",
-}
-_ACTIONS["mariadb"] = _ACTIONS["mysql"]
-
-
-def _triggers(dialect: str) -> tuple[str, ...]:
-    return tuple(
-        f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb.lower()} BEFORE {verb} ON {table} {_ACTIONS[dialect]}"
-        for table in (_DECISIONS.name, _CHOICES.name)
-        for verb in ("UPDATE", "DELETE")
-    )
+_APPEND_ONLY = refusing_changes("decisions are only ever appended; log a new one", _DECISIONS, _CHOICES)
 
 
 class EmbeddedSignOffLog(SignOffLog):
@@ -70,7 +58,9 @@ class EmbeddedSignOffLog(SignOffLog):
     """
 
     def __init__(self, url: str) -> None:
-        self._database = SqlDatabase(url, _METADATA, what="the sign-off log", extra=_triggers)
+        self._database = SqlDatabase(
+            url, _METADATA, what="the sign-off log", extra=_APPEND_ONLY, later=["reg_decisions_no_replace"]
+        )
 
     def record(self, decision: SignOff) -> None:
         """Append a decision; ``DataError`` when one of its times has no time zone."""

@@ -52,6 +52,15 @@ class CampaignStoreContract:
         store.save_campaign(CAMPAIGN.replace("runs: 20", "runs: 5"))
         assert store.campaign("prompt").buckets.runs == 5
 
+    def test_every_text_is_kept_with_who_gave_it(self, store: CampaignStore) -> None:
+        before, second = datetime.now(UTC), CAMPAIGN.replace("runs: 20", "runs: 5")
+        store.save_campaign(CAMPAIGN)
+        store.save_campaign(second, author="mia")
+        versions = store.versions("prompt")
+        assert [(version.author, version.text) for version in versions] == [("b2cal", CAMPAIGN), ("mia", second)]
+        assert before <= versions[0].when <= versions[1].when <= datetime.now(UTC)
+        assert store.versions("other") == ()
+
     def test_an_unknown_campaign_is_refused_with_the_known_names(self, store: CampaignStore) -> None:
         store.save_campaign(CAMPAIGN)
         with pytest.raises(ConfigurationError, match=r"'promt'.*prompt"):

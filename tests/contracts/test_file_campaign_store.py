@@ -6,7 +6,7 @@ from campaign_store_contract import CAMPAIGN, CampaignStoreContract, small_catal
 from b2cal_core.buckets import Bucket
 from b2cal_core.errors import BackendError, ConfigurationError
 from b2cal_core.ranges import ExpRun
-from resources.campaigns.files import FileCampaignStore
+from resources.campaigns.files import EDITED_BY_HAND, FileCampaignStore
 from resources.home import Home
 
 
@@ -33,6 +33,20 @@ def test_a_campaign_file_keeps_the_managers_comments(store: FileCampaignStore, h
     text = "# agreed on Monday\n" + CAMPAIGN
     store.save_campaign(text)
     assert (home.campaigns / "prompt.yaml").read_text() == text
+
+
+def test_a_text_edited_by_hand_is_logged_before_it_is_replaced(store: FileCampaignStore, home: Home) -> None:
+    store.save_campaign(CAMPAIGN, author="mia")
+    (home.campaigns / "prompt.yaml").write_text("name: [  # by hand")
+    store.save_campaign(CAMPAIGN, author="ada")
+    assert [(version.author, version.text) for version in store.versions("prompt")] == [
+        ("mia", CAMPAIGN),
+        (EDITED_BY_HAND, "name: [  # by hand"),
+        ("ada", CAMPAIGN),
+    ]
+    (home.campaigns / "prompt.yaml").write_bytes(b"\xff")
+    store.save_campaign(CAMPAIGN)
+    assert len(store.versions("prompt")) == 4
 
 
 def test_a_file_that_was_renamed_is_refused(store: FileCampaignStore, home: Home) -> None:

@@ -1,6 +1,9 @@
+import hashlib
+from datetime import UTC, datetime
+
 import pytest
 
-from b2cal_core.campaign_states import check_apart
+from b2cal_core.campaign_states import CampaignVersion, check_apart
 from b2cal_core.campaigns import Campaign
 from b2cal_core.errors import ConfigurationError
 
@@ -28,3 +31,8 @@ def test_two_campaigns_that_write_one_tag_are_refused(mine: dict[str, str], othe
 
 def test_a_campaign_is_no_obstacle_to_itself() -> None:
     check_apart(campaign("prompt"), [campaign("prompt"), campaign("proc")])
+
+
+def test_a_text_of_a_campaign_is_known_by_the_hash_of_its_bytes() -> None:
+    version = CampaignVersion("prompt", "mia", "größer", datetime(2026, 1, 2, tzinfo=UTC))
+    assert version.sha256 == hashlib.sha256("größer".encode()).hexdigest()
