@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 def forecast(ctx: typer.Context, campaign: CampaignName, as_json: AsJson = False) -> None:
     """Tell what calibrations can expect of the bucket that is filling, against the campaign's wanted_events."""
+    from datetime import UTC, datetime
+
     from b2cal_cli.bucket_forming import waiting_runs
     from b2cal_core.forecasts import closing_time, forecasts
 
@@ -26,8 +28,9 @@ def forecast(ctx: typer.Context, campaign: CampaignName, as_json: AsJson = False
     chosen = campaign_of(ctx, campaign).fitted_to(catalogue)
     records = waiting_runs(home_of(ctx), chosen, store.buckets(campaign)).waiting
     settings = [catalogue[name] for name in chosen.calibrations_of(catalogue)]
-    closes = closing_time(records, chosen.buckets) if records else None
-    found = forecasts(records, chosen.wanted_events, settings, chosen.buckets)
+    now = datetime.now(UTC)
+    closes = closing_time(records, chosen.buckets, now=now) if records else None
+    found = forecasts(records, chosen.wanted_events, settings, chosen.buckets, now=now)
     if as_json:
         told = {"campaign": campaign, "runs": len(records), "closes_at": _time(closes)}
         print_json({**told, "calibrations": [_fields(one) for one in found]})

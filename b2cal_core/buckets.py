@@ -133,6 +133,10 @@ class BucketPolicy(BaseModel):
         """Whether no rule closes a bucket."""
         return not self.whole_experiments and self.runs is None and self.events is None and self.hours is None
 
+    def counts(self, record: RunRecord) -> bool:
+        """Whether the run helps to fill a bucket."""
+        return bool(record.files) and is_selected(record.labels(), self.counted)
+
     def checked(self, bucket: Bucket) -> Bucket:
         """A bucket that a person closes; ``ConfigurationError`` when it crosses experiments though it must not."""
         if bucket.first.exp != bucket.last.exp and not self.cross_experiments:
@@ -155,7 +159,7 @@ class _Filling:
 
     def add(self, record: RunRecord) -> None:
         self.records.append(record)
-        if record.files and is_selected(record.labels(), self.policy.counted):
+        if self.policy.counts(record):
             self.counted += 1
             self.events += record.events(self.policy.events_of)
             self.started = self.started or record.started

@@ -1,6 +1,6 @@
 """Will a bucket that is filling have enough events for every calibration when it closes, and when would it?
 
-Data are taken to go on as they came since the bucket began, breaks included.
+Data are taken to go on as they came since the bucket began, breaks included, one that lasts until now too.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from b2cal_core.buckets import BucketPolicy
-from b2cal_core.filters import is_selected
 from b2cal_core.runs import RunRecord, select_files
 from b2cal_core.settings import CalibrationSettings
 
@@ -44,23 +43,25 @@ class Forecast:
         return None if self.at_closing is None else self.at_closing >= self.wanted
 
 
-def closing_time(records: Sequence[RunRecord], policy: BucketPolicy) -> datetime | None:
-    """When a bucket that waits for more runs closes; ``None`` when nothing tells.
+def closing_time(records: Sequence[RunRecord], policy: BucketPolicy, *, now: datetime) -> datetime | None:
+    """When a bucket that waits for more runs closes, not before now; ``None`` when nothing tells.
 
     That is so when it is closed by hand or when its experiment is over, and when nothing that counts comes.
 
     Args:
         records: the runs that wait in it, in order; it is not full.
         policy: when it is.
+        now: in UTC.
     """
-    counted = [record for record in records if is_selected(record.labels(), policy.counted)]
+    counted = [record for record in records if policy.counts(record)]
     if not counted or policy.by_hand_only or policy.whole_experiments:
         return None
+    began, now = _span(records, now)
     if policy.hours is not None:
-        return counted[0].started + policy.hours * _HOUR
+        return max(counted[0].started + policy.hours * _HOUR, now)  # only another run closes it
     events = sum(record.events(policy.events_of) for record in counted)
     has, needs = (len(counted), policy.runs) if policy.runs is not None else (events, policy.events or 0)
-    return _reached(has, needs, *_span(records))
+    return _reached(has, needs, began, now)
 
 
 def forecasts(
@@ -68,6 +69,8 @@ def forecasts(
     wanted: Mapping[str, int],
     settings: Iterable[CalibrationSettings],
     policy: BucketPolicy,
+    *,
+    now: datetime,
 ) -> tuple[Forecast, ...]:
     """What each calibration that wants a number of events can expect.
 
@@ -76,11 +79,12 @@ def forecasts(
         wanted: calibration to the events that it wants of a bucket, over all its inputs.
         settings: of the campaign's calibrations; those that read cDST files are judged by the raw files they come from.
         policy: when the bucket closes.
+        now: in UTC.
     """
     if not records:
         return ()
-    began, now = _span(records)
-    closes = closing_time(records, policy)
+    closes = closing_time(records, policy, now=now)
+    began, now = _span(records, now)
     found = []
     for one in settings:
         if one.name not in wanted:
@@ -95,9 +99,9 @@ def forecasts(
     return tuple(found)
 
 
-def _span(records: Sequence[RunRecord]) -> tuple[datetime, datetime]:
-    """From the begin of the first run to the end of the last."""
-    return min(record.started for record in records), max(record.ended for record in records)
+def _span(records: Sequence[RunRecord], now: datetime) -> tuple[datetime, datetime]:
+    """From the begin of the first run to now, or to the end of the last where a clock is behind that."""
+    return min(record.started for record in records), max(now, *(record.ended for record in records))
 
 
 def _reached(has: int, needs: int, began: datetime, now: datetime) -> datetime | None:

@@ -25,13 +25,15 @@ target_tag: data_prompt
 buckets: {runs: 10}
 wanted_events: {caf_a: 700}
 """
-BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+BEGIN = datetime.now(UTC).replace(microsecond=0) - 4 * HOUR
+"""The fifth run ends an hour after now, so that its end counts as now."""
 
 
-def record(number: int) -> RunRecord:
+def record(number: int, begin: datetime = BEGIN) -> RunRecord:
     file = DataFile(f"/r{number}.root", "hadron_calib", "raw", 100, 1, "0" * 64)
-    started = BEGIN + timedelta(hours=number)
-    ended = started + timedelta(hours=1)
+    started = begin + number * HOUR
+    ended = started + HOUR
     return RunRecord(ExpRun(1, number), "physics", "4S", "On", frozenset({"Good"}), started, ended, (file,))
 
 
@@ -49,7 +51,7 @@ def test_it_says_what_there_will_be_and_when_it_is_enough(b2cal: CommandLine, ho
     assert "nothing to tell" in b2cal.ok("bucket", "forecast", campaign).out
     EmbeddedRunRegistry(home.registry_url).add(record(number) for number in range(5))
     told = b2cal.ok("bucket", "forecast", campaign, "--json").json
-    assert told["closes_at"] == "2026-03-01T10:00:00+00:00"
+    assert told["closes_at"] == (BEGIN + 10 * HOUR).isoformat()
     assert told["calibrations"] == [
         {
             "calibration": "A",
@@ -57,12 +59,21 @@ def test_it_says_what_there_will_be_and_when_it_is_enough(b2cal: CommandLine, ho
             "wanted": 700,
             "per_hour": 100.0,
             "at_closing": 1000,
-            "enough_at": "2026-03-01T07:00:00+00:00",
+            "enough_at": (BEGIN + 7 * HOUR).isoformat(),
             "will_do": True,
         }
     ]
     shown = b2cal.ok("bucket", "forecast", campaign).out
-    assert "5 runs wait in the bucket that is filling; it closes 2026-03-01 10:00 UTC" in shown
+    assert f"5 runs wait in the bucket that is filling; it closes {BEGIN + 10 * HOUR:%Y-%m-%d %H:%M} UTC" in shown
+
+
+def test_while_no_data_are_taken_the_times_lie_ahead_all_the_same(
+    b2cal: CommandLine, home: Home, campaign: str
+) -> None:
+    EmbeddedRunRegistry(home.registry_url).add(record(number, BEGIN - 100 * HOUR) for number in range(5))
+    told = b2cal.ok("bucket", "forecast", campaign, "--json").json
+    assert told["calibrations"][0]["per_hour"] < 5.0
+    assert datetime.fromisoformat(told["closes_at"]) > datetime.now(UTC)
 
 
 def test_of_a_whole_experiment_it_says_what_ends_the_wait(b2cal: CommandLine, home: Home, campaign: str) -> None:

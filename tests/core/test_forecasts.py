@@ -1,9 +1,10 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2cal_core.buckets import BucketPolicy
+from b2cal_core.buckets import BucketPolicy, form_buckets
 from b2cal_core.forecasts import Forecast, closing_time, forecasts
 from b2cal_core.ranges import ExpRun
 from b2cal_core.runs import DataFile, RunRecord
@@ -31,24 +32,50 @@ def settings(name: str = "A") -> CalibrationSettings:
 def test_a_bucket_closes_when_its_rule_says_at_the_rate_at_which_runs_came() -> None:
     records = [record(0), record(1), record(2, kind="cosmic"), record(3)]
     now = records[-1].ended
-    assert closing_time(records, BucketPolicy(runs=6, counted=PHYSICS)) == now + 4 * HOUR
-    assert closing_time(records, BucketPolicy(events=450, counted=PHYSICS)) == now + 2 * HOUR
-    assert closing_time(records, BucketPolicy(hours=10, counted=PHYSICS)) == BEGIN + 10 * HOUR
+    assert closing_time(records, BucketPolicy(runs=6, counted=PHYSICS), now=now) == now + 4 * HOUR
+    assert closing_time(records, BucketPolicy(events=450, counted=PHYSICS), now=now) == now + 2 * HOUR
+    assert closing_time(records, BucketPolicy(hours=10, counted=PHYSICS), now=now) == BEGIN + 10 * HOUR
 
 
 def test_nothing_tells_when_a_bucket_closes_by_hand_or_with_its_experiment_or_without_runs_that_count() -> None:
-    assert closing_time([record(0)], BucketPolicy()) is None
-    assert closing_time([record(0)], BucketPolicy(whole_experiments=True)) is None
-    assert closing_time([record(0, kind="cosmic")], BucketPolicy(runs=5, counted=PHYSICS)) is None
-    assert closing_time([record(0, events=0)], BucketPolicy(events=5, counted=PHYSICS)) is None
-    assert closing_time([record(0, events=1)], BucketPolicy(events=10**9, counted=PHYSICS)) is None
+    for one, policy in (
+        (record(0), BucketPolicy()),
+        (record(0), BucketPolicy(whole_experiments=True)),
+        (record(0, kind="cosmic"), BucketPolicy(runs=5, counted=PHYSICS)),
+        (replace(record(0), files=()), BucketPolicy(runs=5, counted=PHYSICS)),
+        (record(0, events=0), BucketPolicy(events=5, counted=PHYSICS)),
+        (record(0, events=1), BucketPolicy(events=10**9, counted=PHYSICS)),
+    ):
+        assert closing_time([one], policy, now=one.ended) is None
+
+
+def test_runs_without_files_do_not_bring_the_closing_nearer_as_they_do_not_fill_the_bucket() -> None:
+    records = [record(0), replace(record(1), files=()), replace(record(2), files=()), record(3)]
+    policy, now = BucketPolicy(runs=3, counted=PHYSICS), records[-1].ended
+    assert form_buckets(records, policy).closed == ()
+    assert closing_time(records, policy, now=now) == now + 2 * HOUR
+
+
+def test_a_break_that_lasts_until_now_slows_the_rate_and_no_time_that_is_told_lies_in_the_past() -> None:
+    records, now = [record(0), record(1)], BEGIN + 10 * HOUR
+    assert closing_time(records, BucketPolicy(runs=4, counted=PHYSICS), now=now) == now + 10 * HOUR
+    assert closing_time(records, BucketPolicy(hours=5, counted=PHYSICS), now=now) == now
+    (found,) = forecasts(records, {"A": 300}, [settings()], BucketPolicy(runs=4, counted=PHYSICS), now=now)
+    assert found == Forecast("A", 200, 300, 20.0, now + 5 * HOUR, 400)
+
+
+def test_a_clock_that_is_behind_the_runs_changes_nothing() -> None:
+    records, policy = [record(0), record(1)], BucketPolicy(runs=4, counted=PHYSICS)
+    behind, ahead = (closing_time(records, policy, now=now) for now in (BEGIN - HOUR, records[-1].ended))
+    assert behind == ahead
 
 
 def test_a_calibration_is_told_what_it_will_have_and_when_it_has_enough() -> None:
     records = [record(0), record(1)]
     policy = BucketPolicy(runs=5, counted=PHYSICS)
     enough, late, never = (
-        forecasts(records, {"A": wanted}, [settings(), settings("B")], policy)[0] for wanted in (150, 1000, 10**9)
+        forecasts(records, {"A": wanted}, [settings(), settings("B")], policy, now=records[-1].ended)[0]
+        for wanted in (150, 1000, 10**9)
     )
     assert enough == Forecast("A", 200, 150, 100.0, records[-1].ended, 500)
     assert late == Forecast("A", 200, 1000, 100.0, records[-1].ended + 8 * HOUR, 500)
@@ -57,22 +84,25 @@ def test_a_calibration_is_told_what_it_will_have_and_when_it_has_enough() -> Non
 
 
 def test_without_a_time_of_closing_only_what_is_there_counts() -> None:
-    (open_,) = forecasts([record(0)], {"A": 200}, [settings()], BucketPolicy())
+    (open_,) = forecasts([record(0)], {"A": 200}, [settings()], BucketPolicy(), now=BEGIN)
     assert (open_.at_closing, open_.will_do) == (None, None)
-    (full,) = forecasts([record(0)], {"A": 100}, [settings()], BucketPolicy())
+    (full,) = forecasts([record(0)], {"A": 100}, [settings()], BucketPolicy(), now=BEGIN)
     assert full.will_do is True
 
 
 def test_no_runs_no_forecast() -> None:
-    assert forecasts([], {"A": 1}, [settings()], BucketPolicy(runs=5)) == ()
+    assert forecasts([], {"A": 1}, [settings()], BucketPolicy(runs=5), now=BEGIN) == ()
 
 
-@given(st.lists(st.integers(0, 50), min_size=1, max_size=8), st.integers(1, 2000), st.integers(9, 30))
-def test_a_forecast_agrees_with_itself(events: list[int], wanted: int, runs: int) -> None:
+@given(
+    st.lists(st.integers(0, 50), min_size=1, max_size=8), st.integers(1, 2000), st.integers(9, 30), st.integers(0, 3000)
+)
+def test_a_forecast_agrees_with_itself(events: list[int], wanted: int, runs: int, minutes: int) -> None:
     records = [record(number, count) for number, count in enumerate(events)]
     policy = BucketPolicy(runs=runs, counted=PHYSICS)
-    closes = closing_time(records, policy)
-    (found,) = forecasts(records, {"A": wanted}, [settings()], policy)
+    now = BEGIN + minutes * HOUR / 60
+    closes = closing_time(records, policy, now=now)
+    (found,) = forecasts(records, {"A": wanted}, [settings()], policy, now=now)
     assert found.events == sum(events)
     assert closes is not None
     assert found.at_closing is not None
