@@ -63,6 +63,8 @@ def what_if(
     chosen = bucket_of(ctx, campaign, bucket)
     config = _config(ctx, campaign, release, expert_config or ())
     excluded = tuple(run_of(word) for word in exclude_run or ())
+    if not (config or release or excluded):
+        raise WrongUsage("say what is different in the branch: --expert-config, --release or --exclude-run")
     home = home_of(ctx)
     with arguments():
         from b2cal_core.what_if import WhatIf
@@ -80,7 +82,12 @@ def what_if(
     outcome = work_branch(home, change)
     if outcome.failed:
         sentences = "\n".join(f"  - {why}" for why in outcome.failed.values())
-        raise CalibrationError(f"work failed in branch {change.branch}; the same command goes on:\n{sentences}")
+        again = "the same command goes on when the cause is mended"
+        other = f"b2cal bucket drop {campaign} {change.bucket} --name {name} --reason …"
+        raise CalibrationError(
+            f"work failed in branch {change.branch}; {again}. If it is a setting of the branch, drop it and choose"
+            f" another name: {other}\n{sentences}"
+        )
     for reason in dict.fromkeys(reason for reasons in outcome.blocked.values() for reason in reasons):
         say(f"  - {reason}")
     _compare(ctx, change, as_json=as_json)
@@ -169,7 +176,7 @@ def _branch(ctx: typer.Context, campaign: str, bucket: str, name: str) -> "WhatI
     if change is None or change.bucket != chosen.key:
         raise WrongUsage(
             f"bucket {chosen.key} of campaign {campaign} has no branch {name!r}; make one: b2cal bucket what-if"
-            f" {campaign} {chosen.key} --name {name}"
+            f" {campaign} {chosen.key} --name {name}, and what is different"
         )
     return change
 

@@ -12,16 +12,19 @@ import yaml
 from b2cal_assets.bucket_runs import BucketOutcome
 from b2cal_caf.atomic_files import write_atomically
 from b2cal_cli.bucket_working import work_buckets
+from b2cal_cli.cdb_answers import edges_text
 from b2cal_cli.ledgers import OpenLedger, ledger_of
 from b2cal_cli.session import WrongUsage
 from b2cal_core.buckets import Bucket
 from b2cal_core.campaign_states import CampaignChange, CampaignState
 from b2cal_core.campaigns import Campaign
+from b2cal_core.ranges import IoV, IoVSet
 from b2cal_core.verdicts import Decision, SignOff
 from b2cal_core.what_if import WhatIf, branch_of
 from resources.campaigns.files import FileCampaignStore
 from resources.deployment import registry_address
 from resources.home import Home
+from resources.runs.embedded import EmbeddedRunRegistry
 from resources.signoff.embedded import EmbeddedSignOffLog
 
 _BEFORE_IT_WAS_MADE = "nothing was made yet"
@@ -44,7 +47,8 @@ def make_branch(home: Home, change: WhatIf, *, author: str) -> Campaign:
     """Make the branch's campaign with its bucket; the same branch again is harmless.
 
     Raises:
-        WrongUsage: the bucket is not calibrated yet, or the name is taken by something else or was used before.
+        WrongUsage: the bucket is not calibrated yet or has not the runs that are left out, or the name is taken by
+            something else or was used before.
         ConfigurationError: the settings do not fit the scripts.
     """
     store = FileCampaignStore(home)
@@ -54,6 +58,7 @@ def make_branch(home: Home, change: WhatIf, *, author: str) -> Campaign:
     _refuse_taken(home, store, change)
     store.check_campaign(text, f"branch {change.branch}")
     bucket = Bucket.from_key(change.bucket)
+    _refuse_strange_runs(home, change, bucket)
     with ledger_of(home, change.campaign, bucket) as original:
         _refuse_unfinished(original, branch)
         instructions = _instructions(original, change, branch, author)
@@ -116,6 +121,14 @@ def _refuse_unfinished(original: OpenLedger, branch: Campaign) -> None:
             f"there is nothing to compare with: {', '.join(missing)} has no payloads in {original.bucket.key}; make"
             f" them first: b2cal bucket run {place}"
         )
+
+
+def _refuse_strange_runs(home: Home, change: WhatIf, bucket: Bucket) -> None:
+    known = {record.run.edge for record in EmbeddedRunRegistry(registry_address(home)).runs(bucket.iov)}
+    if strangers := [f"{exp}:{run}" for exp, run in change.excluded_runs if (exp, run) not in known]:
+        joined = IoVSet(IoV(*run, *run) for run in known).iovs
+        ranges = ", ".join(" to ".join(edges_text(iov)) for iov in joined) or "none"
+        raise WrongUsage(f"bucket {bucket.key} has no run {', '.join(strangers)} to leave out; its runs are {ranges}")
 
 
 def _instructions(original: OpenLedger, change: WhatIf, branch: Campaign, author: str) -> list[SignOff]:

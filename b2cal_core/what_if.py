@@ -4,6 +4,7 @@ A branch is a campaign of its own over the one bucket. It starts from the same b
 never published.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite, isnan
@@ -81,7 +82,8 @@ def branch_of(change: WhatIf, campaign: Campaign, catalogue: Catalogue) -> Campa
 
     Raises:
         CatalogueError: that release has no such calibration.
-        ConfigurationError: the branch's name is too long, or something is set that a script does not read.
+        ConfigurationError: the branch's name is too long, or something is set that a script does not read, or to a
+            value of another type than the script has.
     """
     chosen = _chosen(change, campaign, catalogue)
     fitted = campaign.model_copy(update={"gates": campaign.gates.model_copy(update={"deputies": ()})})
@@ -112,7 +114,28 @@ def branch_of(change: WhatIf, campaign: Campaign, catalogue: Catalogue) -> Campa
         "gates": {"downstream": "verdict", "cdst": "verdict", "publish": "sign_off", "auto_sign_off": "none_fail"},
     }
     _require_known(set(change.expert_config), chosen, change.branch)
+    for name, keys in change.expert_config.items():
+        _require_types(name, keys, catalogue[name].expert_config)
     return Campaign.from_mapping(fitted.model_dump(mode="json") | own, f"branch {change.branch}")
+
+
+def _require_types(calibration: str, keys: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Keys that the script does not have are refused elsewhere; one that is ``None`` there takes anything."""
+    for key, value in keys.items():
+        default = defaults.get(key)
+        if default is not None and (given := _json_type(value)) != (wanted := _json_type(default)):
+            raise ConfigurationError(
+                f"expert_config of {calibration!r}: {key} is a {wanted} in its script, {json.dumps(default)}, and"
+                f" cannot be the {given} {json.dumps(value)}; give a {wanted}"
+            )
+
+
+def _json_type(value: object) -> str:
+    """The name of what the value is in JSON, which knows one type of numbers."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "boolean"
+    kinds: dict[type | tuple[type, ...], str] = {str: "string", (int, float): "number", (list, tuple): "list"}
+    return next((name for kind, name in kinds.items() if isinstance(value, kind)), "object")
 
 
 def _taken_from(tag: str, source: LocalSource) -> dict[str, Any]:

@@ -113,6 +113,9 @@ class Branches(CommandLine):
     def bucket(self, verb: str, *options: str, code: int = 0) -> str:
         return self("bucket", verb, "prompt", BUCKET_1.key, "--name", "loose", *options, code=code)
 
+    def has_branch(self) -> bool:
+        return any(self._home.glob("what_if/*"))
+
 
 @pytest.fixture
 def b2cal(lab: Laboratory, capsys: pytest.CaptureFixture[str]) -> Branches:
@@ -189,11 +192,16 @@ def test_what_cannot_be_read_or_is_not_there_is_wrong_usage(b2cal: Branches) -> 
         ("--expert-config", "SVD time=5"): "--expert-config takes CALIBRATION:KEY=VALUE",
         ("--expert-config", "SVD time:nonsense=5"): "has no key nonsense",
         ("--expert-config", "nonsense:minimum=5"): "no calibration is called 'nonsense'",
+        ("--expert-config", "SVD time:minimum=many"): "minimum is a number in its script",
         ("--exclude-run", "12"): "--exclude-run takes a run as EXP:RUN",
+        ("--exclude-run", "12:99"): "has no run 12:99 to leave out; its runs are 12/1 to 12/4",
+        (): "say what is different in the branch",
+        ("--only", "SVD time"): "say what is different in the branch",
         ("--release", "nowhere"): "there is no catalogue of release 'nowhere'",
     }
     for options, problem in problems.items():
         assert problem in b2cal.bucket("what-if", *options, code=2)
+    assert not b2cal.has_branch()
     assert "has no branch 'loose'; make one: b2cal bucket what-if" in b2cal.bucket("compare", code=2)
 
 

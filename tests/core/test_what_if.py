@@ -1,3 +1,4 @@
+import re
 from math import inf, nan
 from typing import Any
 
@@ -96,6 +97,32 @@ def test_another_release_is_used_where_one_is_named() -> None:
 def test_settings_that_nobody_reads_are_refused(fields: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
         branch_of(what_if(**fields), CAMPAIGN, CATALOGUE).fitted_to(CATALOGUE)
+
+
+@pytest.mark.parametrize(
+    ("default", "value", "problem"),
+    [
+        (1.5, "abc", 'cut is a number in its script, 1.5, and cannot be the string "abc"; give a number'),
+        (True, 1, "cut is a boolean in its script, true, and cannot be the number 1"),
+        (1, True, "cannot be the boolean true"),
+        ("loose", None, "cannot be the null null"),
+        ([1, 2], {"a": 1}, "cannot be the object"),
+        ({"a": 1}, [1], "cannot be the list"),
+    ],
+)
+def test_a_value_of_another_type_than_the_scripts_is_refused(default: object, value: object, problem: str) -> None:
+    catalogue = Catalogue.from_json({"a": {**script("A"), "expert_config": {"cut": default}}})
+    campaign = Campaign.from_mapping({"name": "p", "catalogue": "r1", "base_tags": ["main"], "target_tag": "data"})
+    with pytest.raises(ConfigurationError, match=re.escape(problem)):
+        branch_of(what_if(expert_config={"A": {"cut": value}}), campaign, catalogue)
+
+
+@pytest.mark.parametrize(("default", "value"), [(None, "abc"), (None, 1), (1.5, 2), (2, 1.5), ([], [1]), ("a", "b")])
+def test_a_value_of_the_scripts_type_is_taken_and_any_where_the_script_has_none(default: object, value: object) -> None:
+    catalogue = Catalogue.from_json({"a": {**script("A"), "expert_config": {"cut": default}}})
+    campaign = Campaign.from_mapping({"name": "p", "catalogue": "r1", "base_tags": ["main"], "target_tag": "data"})
+    branch = branch_of(what_if(expert_config={"A": {"cut": value}}), campaign, catalogue)
+    assert branch.expert_config == {"A": {"cut": value}}
 
 
 def test_a_calibration_of_another_campaign_is_refused() -> None:
