@@ -7,7 +7,7 @@ import typer
 
 from b2cal_cli.bucket import BucketKey, CampaignName, bucket_of
 from b2cal_cli.campaign import Author, Reason, campaign_of, store_of
-from b2cal_cli.decision_terms import person
+from b2cal_cli.decision_terms import person, reason_of
 from b2cal_cli.output import AsJson, print_json, say
 from b2cal_cli.session import arguments, home_of
 from b2cal_cli.signoff import CalibrationName, calibration_of
@@ -42,7 +42,7 @@ def data(
     with arguments():
         chosen.deciders(expert).decides_for(who, now.date(), experts_only=chosen.gates.experts_only)
     log = EmbeddedSignOffLog(registry_address(home_of(ctx)))
-    log.choose(ShortageChoice(chosen.name, key, name, remedy, who, reason, now))
+    log.choose(ShortageChoice(chosen.name, key, name, remedy, who, reason_of(reason), now))
     if as_json:
         print_json({"campaign": chosen.name, "bucket": key, "calibration": name, "remedy": remedy.value})
         return

@@ -1,6 +1,5 @@
 """``b2cal campaign``: the managers' files."""
 
-import getpass
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from b2cal_cli.decision_terms import person, reason_of
 from b2cal_cli.output import AsJson, print_json, print_table, say
 from b2cal_cli.session import WrongUsage, arguments, home_of
 from b2cal_core.errors import ConfigurationError
@@ -99,12 +99,12 @@ def show(
 
 
 @app.command()
-def create(ctx: typer.Context, file: CampaignFile, as_json: AsJson = False) -> None:
-    """Check a campaign file and keep it; the same name again replaces it, its buckets stay."""
-    store = store_of(ctx, make=True)
+def create(ctx: typer.Context, file: CampaignFile, author: Author = None, as_json: AsJson = False) -> None:
+    """Check a campaign file and keep it; the same name again replaces it, which is logged; its buckets stay."""
+    store, who = store_of(ctx, make=True), person(author)
     with arguments():
         store.check_campaign(_text(file), str(file))
-        campaign = store.save_campaign(_text(file))
+        campaign = store.save_campaign(_text(file), author=who)
     if as_json:
         print_json(campaign.model_dump(mode="json"))
     else:
@@ -141,7 +141,7 @@ def _change(ctx: typer.Context, name: str, state: str, *, reason: str, author: s
     campaign_of(ctx, name)
     now = datetime.now(UTC)
     with arguments():
-        change = CampaignChange(name, CampaignState(state), author or getpass.getuser(), reason, now)
+        change = CampaignChange(name, CampaignState(state), person(author), reason_of(reason), now)
         store_of(ctx).change_state(change)
     if as_json:
         print_json({"campaign": name, "state": state})

@@ -40,6 +40,13 @@ def person(author: str | None) -> str:
     return who
 
 
+def reason_of(text: str) -> str:
+    """Why something is decided; ``WrongUsage`` when that is blank."""
+    if not text.strip():
+        raise WrongUsage("a decision needs a reason; give one with --reason")
+    return text
+
+
 def end_of(text: str) -> datetime:
     """The end of a waiver in UTC: of the day that is given, or the very moment; ``WrongUsage`` when it has passed."""
     try:

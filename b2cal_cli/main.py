@@ -13,6 +13,7 @@ from b2cal_cli import bucket, caf, campaign, catalogue, cdb, impact, latency, no
 from b2cal_cli.bucket_data import data
 from b2cal_cli.bucket_forecast import forecast
 from b2cal_cli.bucket_why import why
+from b2cal_cli.campaign_log import log
 from b2cal_cli.demo_command import demo
 from b2cal_cli.replay import replay
 from b2cal_cli.session import Session, WrongUsage
@@ -35,6 +36,7 @@ app.command()(replay)
 bucket.app.command()(why)
 bucket.app.command()(data)
 bucket.app.command()(forecast)
+campaign.app.command()(log)
 what_if.register(bucket.app)
 for _group in (runs, campaign, bucket, caf, catalogue, signoff, cdb, storage, notify, impact, latency):
     app.add_typer(_group.app)

@@ -7,7 +7,7 @@ import typer
 
 from b2cal_cli.bucket import BucketKey, CampaignName, bucket_of
 from b2cal_cli.campaign import campaign_of, store_of
-from b2cal_cli.decision_terms import Said, end_of, redo_of
+from b2cal_cli.decision_terms import Said, end_of, reason_of, redo_of
 from b2cal_cli.output import AsJson, print_json, print_table, say, tell
 from b2cal_cli.session import WrongUsage, arguments, home_of
 from b2cal_core.errors import ConfigurationError
@@ -203,8 +203,7 @@ def _decide(
 ) -> None:
     from b2cal_cli.deciding import decide
 
-    if not said.reason.strip():
-        raise WrongUsage("a decision needs a reason; give one with --reason")
+    reason_of(said.reason)
     campaign, word, short = subject
     bucket, name = bucket_of(ctx, campaign, word), calibration_of(ctx, campaign, short)
     signed, is_published = decide(home_of(ctx), (campaign, bucket, name), decision, said)

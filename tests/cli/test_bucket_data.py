@@ -51,7 +51,13 @@ def test_what_waits_for_a_choice_is_listed_with_who_is_to_act(
 
 
 @pytest.mark.parametrize(
-    ("more", "code"), [(["--author", "joe"], 1), (["--author", "rule:any"], 2), (["--author", "mia", "--nonsense"], 2)]
+    ("more", "code"),
+    [
+        (["--author", "joe"], 1),
+        (["--author", "rule:any"], 2),
+        (["--author", "mia", "--nonsense"], 2),
+        (["--author", "mia", "--reason", ""], 2),
+    ],
 )
 def test_who_may_not_decide_changes_nothing(
     b2cal: CommandLine, home: Home, bucket: JudgedBucket, more: list[str], code: int

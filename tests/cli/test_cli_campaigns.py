@@ -292,3 +292,40 @@ def test_a_campaign_is_paused_archived_and_taken_up_again_and_the_log_says_why(
     ]
     assert shown["changes"][0]["author"] == "ada"
     assert b2cal("campaign", "pause", "promt", "--reason", "?").code == 2
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "archive"])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [(("--reason", " "), "needs a reason"), (("--reason", "?", "--author", "rule:x"), "is the name of a rule")],
+)
+def test_a_campaign_is_stopped_by_a_person_with_a_reason(
+    b2cal: CommandLine, campaign: str, command: str, options: tuple[str, ...], says: str
+) -> None:
+    answer = b2cal("campaign", command, campaign, *options)
+    assert (answer.code, says in answer.err) == (2, True)
+    assert b2cal.ok("campaign", "show", campaign, "--json").json["changes"] == []
+
+
+def test_the_log_of_a_campaign_has_every_text_of_its_file_and_every_change_of_its_state(
+    b2cal: CommandLine, campaign: str, campaign_file: Path, home: Home
+) -> None:
+    b2cal.ok("campaign", "pause", campaign, "--reason", "shutdown", "--author", "ada")
+    campaign_file.write_text(CAMPAIGN + "managers: [eve]\n")
+    assert b2cal("campaign", "create", campaign_file, "--author", "rule:x").code == 2
+    b2cal.ok("campaign", "create", campaign_file, "--author", "eve")
+    first, paused, second = b2cal.ok("campaign", "log", campaign, "--json").json
+    assert (first["change"], first["text"]) == ("file", CAMPAIGN)
+    assert (paused["change"], paused["author"], paused["reason"]) == ("paused", "ada", "shutdown")
+    assert (second["author"], second["text"], len(second["sha256"])) == ("eve", campaign_file.read_text(), 64)
+    assert "+managers: [eve]" in second["diff"]
+    shown = b2cal.ok("campaign", "log", campaign)
+    assert second["sha256"][:12] in shown.out
+    assert "+managers" not in shown.out
+    assert "edited since by hand" not in shown.err
+    assert "+managers: [eve]\n" in b2cal.ok("campaign", "log", campaign, "--diff").out
+    (home.campaigns / "prompt.yaml").write_text(CAMPAIGN)
+    assert "edited since by hand" in b2cal.ok("campaign", "log", campaign).err
+    (home.campaigns / "prompt.yaml").unlink()
+    assert len(b2cal.ok("campaign", "log", campaign, "--json").json) == 3
+    assert b2cal("campaign", "log", "promt").code == 2
