@@ -99,6 +99,27 @@ def forecasts(
     return tuple(found)
 
 
+def shortfalls(
+    records: Sequence[RunRecord],
+    wanted: Mapping[str, int],
+    settings: Iterable[CalibrationSettings],
+    policy: BucketPolicy,
+    *,
+    now: datetime,
+) -> tuple[Forecast, ...]:
+    """The forecasts, as of ``forecasts``, of what will not have enough; none in the first half of the bucket.
+
+    A few runs at the beginning tell too little to trouble people with.
+    """
+    closes = closing_time(records, policy, now=now)
+    if closes is None:
+        return ()
+    began, at = _span(records, now)
+    if at - began < closes - at:
+        return ()
+    return tuple(one for one in forecasts(records, wanted, settings, policy, now=now) if one.will_do is False)
+
+
 def _span(records: Sequence[RunRecord], now: datetime) -> tuple[datetime, datetime]:
     """From the begin of the first run to now, or to the end of the last where a clock is behind that."""
     return min(record.started for record in records), max(now, *(record.ended for record in records))

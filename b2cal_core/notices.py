@@ -10,8 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from b2cal_core.forecasts import Forecast
 from b2cal_core.gates import sign_off_command
+from b2cal_core.ranges import ExpRun
 from b2cal_core.reminders import OpenSignOff, Reminder, Reminders, due_reminders
+from b2cal_core.settings import asset_name
 from b2cal_core.situations import BucketSituation, CalibrationSituation, Failure, markdown_table, quoted
 from b2cal_core.verdicts import Decision, SignOff
 
@@ -28,6 +31,7 @@ class NoticeKind(StrEnum):
     blocked = "blocked"
     rejected = "rejected"
     published = "published"
+    too_few_events = "too_few_events"
     reminder = "reminder"
     test = "test"
 
@@ -102,6 +106,26 @@ def notices_of(situation: BucketSituation, *, now: datetime, reminders: Reminder
     if situation.published_at is not None:
         found.append(_published(situation, situation.published_at))
     return tuple(found)
+
+
+def shortfall_notice(campaign: str, owner: str, first: ExpRun, forecast: Forecast) -> Notice:
+    """That a calibration will not have enough events when the bucket that is filling closes.
+
+    Args:
+        campaign: whose bucket it is.
+        owner: of the campaign; empty when nobody is named.
+        first: the first run that the bucket can have, by which it is known before it is closed.
+        forecast: of the calibration.
+    """
+    name, filling = forecast.calibration, f"{campaign}/e{first.exp:04d}r{first.run:05d}"
+    key = f"{filling}/{asset_name(name)}:{NoticeKind.too_few_events}"
+    title = f"[{campaign}] {name} will not have enough events in the bucket that is filling"
+    text = (
+        f"{name} has {forecast.events} events in the runs of the bucket from {first} on, and will have about "
+        f"{forecast.at_closing} when it closes; the campaign says that it wants {forecast.wanted}. How it stands: "
+        f"`b2cal bucket forecast {campaign}`. What is done then is said by `not_enough_data` of the campaign."
+    )
+    return Notice(key, NoticeKind.too_few_events, (owner,) if owner else (), title, text)
 
 
 def trial_notice(key: str, to: Iterable[str]) -> Notice:

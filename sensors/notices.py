@@ -15,9 +15,11 @@ from b2cal_assets.bucket_ledger import BucketLedger, started_buckets
 from b2cal_assets.bucket_situations import finished_versions, situation_of
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.workshop import Workshop
-from b2cal_core.buckets import Bucket
+from b2cal_core.buckets import Bucket, after_last, form_buckets
 from b2cal_core.errors import BackendError
-from b2cal_core.notices import notices_of
+from b2cal_core.forecasts import shortfalls
+from b2cal_core.notices import Notice, notices_of, shortfall_notice
+from b2cal_core.ranges import ExpRun
 from b2cal_core.situations import BucketSituation, Failure
 from sensors.dagster_runs import activity, begun_buckets, runs_of_bucket
 from sensors.gates import ATTEMPTS, SITUATION_TAG
@@ -87,6 +89,7 @@ def tell_all(
         finished, settled = finished_versions(plan, instance), teller.office.book.settled(plan.name)
         buckets = sorted(workshop.campaigns.buckets(plan.name))
         unfinished = (bucket.key for bucket in buckets if bucket.key not in finished)
+        teller.tell(_shortfalls(plan, buckets, workshop, now=teller.now))
         begun = started_buckets(plan, instance) | begun_buckets(instance, unfinished)
         for bucket in buckets:
             version = finished.get(bucket.key, _BEGUN if bucket.key in begun else _WAITING)
@@ -96,6 +99,20 @@ def tell_all(
                 told = _tell(plan, situation, teller, is_new=bucket.key not in settled)
                 if told and (situation.is_published or version == _WAITING):
                     teller.office.book.settle(plan.name, bucket.key, version)
+
+
+def _shortfalls(plan: CampaignPlan, buckets: Sequence[Bucket], workshop: Workshop, *, now: datetime) -> list[Notice]:
+    """That calibrations will not have the events they want in the bucket that is filling, where a rule closes it."""
+    campaign, policy = plan.campaign, plan.campaign.buckets
+    ahead = after_last(buckets, campaign.iov)
+    if not campaign.wanted_events or ahead is None or policy.by_hand_only or policy.whole_experiments:
+        return []
+    formed = form_buckets(workshop.runs.runs(ahead), policy)
+    filling = after_last(formed.closed, ahead)
+    settings = [plan.settings(name) for name in plan.calibrations]
+    found = shortfalls(formed.waiting, campaign.wanted_events, settings, policy, now=now)
+    first = ExpRun(*(filling or ahead).start)
+    return [shortfall_notice(plan.name, campaign.owner, first, one) for one in found]
 
 
 def _situation(

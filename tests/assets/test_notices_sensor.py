@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from asset_fakes import BUCKET_1, FakeCaf, FakeValidation, Laboratory, payload_names
+from asset_fakes import BUCKET_1, BUCKET_2, FakeCaf, FakeValidation, Laboratory, payload_names, run_record
 from servers.fake_gitlab import PROJECT, FakeGitLab
 from servers.fake_notifier import FakeNotifier
 from servers.faults import answering
@@ -221,6 +221,26 @@ def test_who_must_choose_what_is_done_about_too_few_data_is_asked_and_reminded(o
     at.lab.sign_offs.choose(choice)
     at.tick()
     assert at.states()["CDC Tracking"] == ("waiting", "opened")
+
+
+def test_the_owner_is_warned_once_when_the_bucket_that_is_filling_will_not_have_the_events_that_are_wanted(
+    office: Callable[..., Office],
+) -> None:
+    at = office(campaign={**SMALL, "wanted_events": {"caf_cdc": 10**9, "caf_svd": 1}})
+    at.tick()
+    at.chat.told()
+    at.lab.registry.add(run_record(run) for run in range(5, 10))  # a full bucket, and the first run of the next
+    at.tick()
+    assert at.chat.told() == []
+    at.lab.registry.add(run_record(run) for run in range(10, 12))
+    at.tick()
+    assert [notice.title for notice in at.chat.notices] == [
+        "[prompt] CDC Tracking will not have enough events in the bucket that is filling"
+    ]
+    assert at.chat.told() == [("too_few_events", (MANAGER,))]
+    at.lab.book(BUCKET_2)  # it is the same bucket that is filling
+    at.tick()
+    assert at.chat.told() == [("bucket_closed", (MANAGER,))]
 
 
 def test_a_rejection_is_told_and_reopens_what_waited(office: Callable[..., Office]) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b2cal_core.buckets import BucketPolicy, form_buckets
-from b2cal_core.forecasts import Forecast, closing_time, forecasts
+from b2cal_core.forecasts import Forecast, closing_time, forecasts, shortfalls
 from b2cal_core.ranges import ExpRun
 from b2cal_core.runs import DataFile, RunRecord
 from b2cal_core.settings import CalibrationSettings
@@ -88,6 +88,19 @@ def test_without_a_time_of_closing_only_what_is_there_counts() -> None:
     assert (open_.at_closing, open_.will_do) == (None, None)
     (full,) = forecasts([record(0)], {"A": 100}, [settings()], BucketPolicy(), now=BEGIN)
     assert full.will_do is True
+
+
+def test_of_too_few_events_is_warned_once_half_of_the_bucket_is_over() -> None:
+    policy, wanted = BucketPolicy(runs=4, counted=PHYSICS), {"A": 401, "B": 400}
+
+    def warned(*records: RunRecord, policy: BucketPolicy = policy) -> list[str]:
+        now = max((one.ended for one in records), default=BEGIN)
+        found = shortfalls(records, wanted, [settings(), settings("B")], policy, now=now)
+        return [one.calibration for one in found]
+
+    assert warned() == warned(record(0)) == []
+    assert warned(record(0), record(1)) == ["A"]
+    assert warned(record(0), record(1), policy=BucketPolicy()) == []
 
 
 def test_no_runs_no_forecast() -> None:

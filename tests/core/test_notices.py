@@ -23,8 +23,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b2cal_core.deputies import Deciders
+from b2cal_core.forecasts import Forecast
 from b2cal_core.gates import CalibrationStanding
-from b2cal_core.notices import Notice, NoticeKind, People, Person, notices_of, trial_notice
+from b2cal_core.notices import Notice, NoticeKind, People, Person, notices_of, shortfall_notice, trial_notice
+from b2cal_core.ranges import ExpRun
 from b2cal_core.reminders import Reminders
 from b2cal_core.situations import BucketSituation, WorkState, markdown_table, quoted
 from b2cal_core.verdicts import Verdict
@@ -210,6 +212,19 @@ def test_a_notice_to_several_is_split_into_one_for_each() -> None:
     ]
     nobody = replace(blocked, to=())
     assert nobody.to_each() == (nobody,)
+
+
+def test_who_owns_the_campaign_is_warned_of_too_few_events_once_for_each_bucket_and_calibration() -> None:
+    forecast = Forecast("CDC Tracking", 200, 500, 10.0, None, 400)
+    one, same, other_bucket = (
+        shortfall_notice("prompt", "mia", ExpRun(12, run), replace(forecast, events=events))
+        for run, events in ((21, 200), (21, 300), (41, 200))
+    )
+    assert one.key == same.key != other_bucket.key
+    assert (one.to, one.kind.is_urgent) == (("mia",), False)
+    assert "about 400 when it closes" in one.text
+    assert "b2cal bucket forecast prompt" in one.text
+    assert shortfall_notice("prompt", "", ExpRun(12, 21), forecast).to == ()
 
 
 def test_a_trial_is_addressed_as_asked() -> None:
