@@ -26,11 +26,12 @@ from b2cal_assets.workshop import Correspondence, SilentObserver, Workshop
 from b2cal_core.campaign_states import CampaignState
 from b2cal_core.campaigns import Campaign, Site
 from b2cal_core.errors import BackendError, CalibrationError
-from b2cal_core.ports import BatchBackend, CafObserver, CampaignStore
+from b2cal_core.ports import BatchBackend, CafObserver, CampaignStore, ConditionsDB
 from b2cal_core.settings import Catalogue
 from resources.campaigns.files import FileCampaignStore, parse_campaign
 from resources.home import Home
 from sensors.gates import gates_sensor
+from sensors.impact_tables import impact_tables_sensor
 from sensors.new_runs import new_runs_sensor
 from sensors.notices import notices_sensor
 from sensors.run_feed import run_feed_sensor
@@ -192,7 +193,7 @@ def build_definitions(
         sensors=[
             *_feeds(home),
             *([new_runs_sensor(plans, [*jobs, *ahead]), gates_sensor(plans, jobs)] if plans else []),
-            *([notices_sensor(plans)] if plans else []),
+            *_after_the_work(home, plans),
         ],
         resources={"workshop": used},
         executor=executor or service_executor(),
@@ -204,7 +205,7 @@ def shared_definitions(home: Home, *, workshop: Workshop | None = None) -> dg.De
     plans, _ = read_plans(FileCampaignStore(home))
     return dg.Definitions(
         assets=run_assets(),
-        sensors=[*_feeds(home), new_runs_sensor([], []), *([notices_sensor(plans)] if plans else [])],
+        sensors=[*_feeds(home), new_runs_sensor([], []), *_after_the_work(home, plans)],
         resources={"workshop": workshop or EmbeddedWorkshop(home=str(home.path))},
     )
 
@@ -254,6 +255,18 @@ def _feeds(home: Home) -> list[dg.SensorDefinition]:
     """The sensor of the detector's run registry, where there is one."""
     mirror = embedded_mirror(home)
     return [] if mirror is None else [run_feed_sensor(mirror)]
+
+
+def _after_the_work(home: Home, plans: Sequence[CampaignPlan]) -> list[dg.SensorDefinition]:
+    """The sensors that start nothing: who is told what, and the tables that questions are answered from."""
+
+    def grow(conditions: ConditionsDB, tag: str) -> None:
+        from resources.impact.opened import tables  # noqa: PLC0415 (numerics load only where work is done)
+        from resources.impact.tag_cells import TagCells  # noqa: PLC0415
+
+        TagCells(tables(home), conditions).of(tag)
+
+    return [notices_sensor(plans), impact_tables_sensor(plans, grow)] if plans else []
 
 
 @dg.definitions

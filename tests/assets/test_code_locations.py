@@ -61,7 +61,7 @@ def test_the_locations_together_show_what_one_would_and_each_of_it_once(laborato
     assert keys(parts[:1]) == [CDST_RUNS, RAW_RUNS]
     jobs = [sorted(job.name for job in part.resolve_all_job_defs() if "__" not in job.name) for part in parts]
     assert jobs == [[], ["prompt_bucket", "prompt_collect_ahead"], ["second_bucket"]]
-    assert [sensors(part) for part in parts] == [{"new_runs", "notices"}, *[{"new_runs", "gates"}] * 2]
+    assert [sensors(part) for part in parts] == [{"new_runs", "notices", "impact_tables"}, *[{"new_runs", "gates"}] * 2]
 
 
 def test_a_campaign_refers_to_the_runs_that_the_shared_location_has(laboratory: MakeLaboratory) -> None:
@@ -100,7 +100,7 @@ def test_a_campaign_that_is_not_there_or_cannot_be_read_says_so_in_its_own_locat
         (spec,) = campaign_definitions(lab.home, name).resolve_all_asset_specs()
         assert spec.key == dg.AssetKey([name, "broken"])
         assert problem in str(spec.description)
-    assert sensors(shared_definitions(lab.home)) == {"new_runs", "notices"}
+    assert sensors(shared_definitions(lab.home)) == {"new_runs", "notices", "impact_tables"}
 
 
 def test_runs_are_registered_in_one_location_and_make_buckets_in_that_of_their_campaign(

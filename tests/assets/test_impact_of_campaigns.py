@@ -4,18 +4,24 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import dagster as dg
 import pytest
 from asset_fakes import BASE, BUCKET_1, BUCKET_2, TARGET, Laboratory
 from lab_commands import CommandLine
 from test_redos import HonestCaf
 
 from b2cal_assets.bucket_runs import BucketRunner
+from b2cal_assets.definitions import build_definitions
+from b2cal_core.errors import BackendError
 from b2cal_core.impact import Sample
 from b2cal_core.payloads import Release
+from b2cal_core.ports import ConditionsDB
 from b2cal_core.ranges import IoV
 from resources.conditions.publisher import Publisher
+from resources.impact.cells import Cells
 from resources.impact.opened import open_search, tables
 from resources.impact.simulation import all_samples
+from sensors.impact_tables import impact_tables_sensor
 
 MakeLaboratory = Callable[..., Laboratory]
 EVERYTHING = ["BeamSpot", "CDCTimeZeros", "CollisionEnergy", "SVDTimes", "TOPCommonT0"]
@@ -67,6 +73,46 @@ def test_what_comes_last_affects_nothing_else(worked: Laboratory) -> None:
     found = ask(worked, "CollisionEnergy", IoV(0, 0, -1, -1))
     assert [(line["name"], line["through"]) for line in found["payloads"]] == [("CollisionEnergy", [])]
     assert found["cdst"] == []
+
+
+def evaluated(lab: Laboratory, sensor: dg.SensorDefinition, cursor: str | None = None) -> tuple[str | None, str]:
+    """The cursor after one tick, and what the tick says."""
+    resources = {"workshop": lab.workshop()}
+    with dg.build_sensor_context(instance=lab.instance, cursor=cursor, resources=resources) as context:
+        answer = sensor(context)
+    assert isinstance(answer, dg.SensorResult)
+    return answer.cursor, str(answer.skip_reason)
+
+
+def test_after_a_publish_the_service_makes_the_table_ready_once(worked: Laboratory) -> None:
+    definitions = build_definitions(worked.home, plans=[worked.plan], workshop=worked.workshop())
+    (sensor,) = (one for one in definitions.sensors or () if one.name == "impact_tables")
+    assert isinstance(sensor, dg.SensorDefinition)
+    cursor, said = evaluated(worked, sensor)
+    assert "the tables have what was published" in said
+    (file,) = tables(worked.home).glob("tag_*.npz")
+    kept = Cells.load(file)
+    assert kept is not None
+    assert kept.version == worked.conditions.fingerprint(TARGET)
+    file.unlink()
+    assert "nothing was published since" in evaluated(worked, sensor, cursor)[1]
+    assert not file.exists()
+
+
+def test_a_table_that_could_not_be_made_is_made_by_the_next_tick(worked: Laboratory) -> None:
+    grown: list[str] = []
+
+    def grow(_: ConditionsDB, tag: str) -> None:
+        grown.append(tag)
+        if len(grown) == 1:
+            raise BackendError("the database does not answer", transient=True)
+
+    sensor = impact_tables_sensor([worked.plan], grow)
+    cursor, said = evaluated(worked, sensor)
+    assert "the database does not answer" in said
+    cursor, _ = evaluated(worked, sensor, cursor)
+    evaluated(worked, sensor, cursor)
+    assert grown == [TARGET, TARGET]
 
 
 def test_a_campaign_that_cannot_be_read_is_left_out_and_said_so(worked: Laboratory) -> None:

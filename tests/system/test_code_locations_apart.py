@@ -104,7 +104,7 @@ def test_campaigns_are_worked_apart_and_come_and_go_without_a_restart(tmp_path: 
             what = f"{campaign}/published"
             service.wait_until(what, lambda: service.materialized(what) == buckets, seconds=WORK_SECONDS)
 
-        assert locations(service) == {SHARED: {"new_runs", "notices"}, PROMPT: own, SECOND: own}
+        assert locations(service) == {SHARED: {"new_runs", "notices", "impact_tables"}, PROMPT: own, SECOND: own}
         is_published("prompt", 1)
         is_published("second", 1)
         register_runs(home, 4, 3)
