@@ -149,7 +149,8 @@ class BucketLedger(BucketRecords):
     def shortage_reasons(self, calibration: str, buckets: Iterable[Bucket]) -> tuple[str, ...]:
         """Why a calibration that had not enough data may not go on; nothing when it may, or had enough."""
         choices, known = self.choices(calibration), tuple(buckets)
-        if waits := reasons_to_wait(choices, self._bucket, known, within=self._plan.campaign.iov):
+        is_last = self._plan.campaign.ends_in(self._bucket)
+        if waits := reasons_to_wait(choices, self._bucket, known, is_last=is_last):
             return waits
         other = joined_bucket(standing_remedy(choices), self._bucket, known)
         return () if other is None else self.of(other)._reasons_against_collecting(calibration)  # noqa: SLF001 (of the same class)

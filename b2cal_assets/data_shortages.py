@@ -11,7 +11,7 @@ from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.bucket_work import BucketWork
 from b2cal_caf.local_database import LocalDatabase
 from b2cal_core.buckets import Bucket
-from b2cal_core.data_shortage import SHORTAGE_RULE, ShortageChoice, asks_a_person, reasons_to_wait, remedy_after
+from b2cal_core.data_shortage import SHORTAGE_RULE, ShortageChoice, asks_a_person, remedy_after
 from b2cal_core.errors import DataError
 from b2cal_core.payloads import LocalPayload
 from b2cal_core.ports import CafRequest, CafResult
@@ -86,7 +86,8 @@ def open_questions(ledger: BucketLedger, buckets: Iterable[Bucket]) -> tuple[Ope
 
 def _is_open(ledger: BucketLedger, calibration: str, buckets: Sequence[Bucket]) -> bool:
     plan = ledger.plan
-    asks = asks_a_person(ledger.choices(calibration), ledger.bucket, buckets, within=plan.campaign.iov)
+    is_last = plan.campaign.ends_in(ledger.bucket)
+    asks = asks_a_person(ledger.choices(calibration), ledger.bucket, buckets, is_last=is_last)
     return asks and not ledger.is_made(calibration_key(plan.name, calibration, Part.payloads))
 
 
@@ -101,5 +102,5 @@ def _question(ledger: BucketLedger, calibration: str, buckets: Sequence[Bucket])
         since=asked,
         verdict="",
         deciders=plan.campaign.deciders(plan.settings(calibration).expert_username),
-        question="; ".join(reasons_to_wait(choices, ledger.bucket, buckets, within=plan.campaign.iov)),
+        question="; ".join(ledger.shortage_reasons(calibration, buckets)),
     )

@@ -308,6 +308,17 @@ class Campaign(BaseModel):
         """The campaign's range of runs as an IoV."""
         return IoV(*(self.first_run or (0, 0)), *(self.last_run or (-1, -1)))
 
+    def ends_in(self, bucket: Bucket) -> bool:
+        """Whether no bucket follows, since the runs of the campaign end in this one or, of whole experiments, in its.
+
+        Runs that come late may make one all the same.
+        """
+        if self.last_run is None:
+            return False
+        if self.buckets.whole_experiments:
+            return self.last_run[0] <= bucket.last.exp
+        return self.iov.after(bucket.last) is None
+
     def takes(self, run: ExpRun) -> bool:
         """Whether the run lies in the campaign's range, ends included."""
         after = self.first_run is None or tuple(run) >= self.first_run

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from b2cal_core.buckets import Bucket, after_last
-from b2cal_core.ranges import IoV
+from b2cal_core.buckets import Bucket
 from b2cal_core.remedies import Remedy
 from b2cal_core.settings import asset_name
 from b2cal_core.verdicts import RULE_AUTHOR
@@ -62,23 +61,25 @@ def joined_bucket(remedy: Remedy, bucket: Bucket, buckets: Iterable[Bucket]) -> 
     return None
 
 
-def asks_a_person(choices: Sequence[ShortageChoice], bucket: Bucket, buckets: Iterable[Bucket], *, within: IoV) -> bool:
+def asks_a_person(
+    choices: Sequence[ShortageChoice], bucket: Bucket, buckets: Iterable[Bucket], *, is_last: bool
+) -> bool:
     """Whether a calibration that had not enough data waits until a person has chosen what is done.
 
     Args:
         choices: all for the calibration in the bucket, in order.
         bucket: the one that lacks data.
         buckets: all of the campaign.
-        within: the runs that the campaign takes; where they end in the bucket, no other bucket follows.
+        is_last: no bucket will follow, as ``Campaign.ends_in`` tells.
     """
     remedy = standing_remedy(choices)
     if remedy in {Remedy.alone, Remedy.reuse} or joined_bucket(remedy, bucket, buckets) is not None:
         return False
-    return remedy is not Remedy.extend or _is_last(bucket, within)
+    return remedy is not Remedy.extend or is_last
 
 
 def reasons_to_wait(
-    choices: Sequence[ShortageChoice], bucket: Bucket, buckets: Iterable[Bucket], *, within: IoV
+    choices: Sequence[ShortageChoice], bucket: Bucket, buckets: Iterable[Bucket], *, is_last: bool
 ) -> tuple[str, ...]:
     """Why a calibration may not start, since it had not enough data before; nothing when it may.
 
@@ -86,25 +87,20 @@ def reasons_to_wait(
         choices: all for the calibration in the bucket, in order.
         bucket: the one that lacks data.
         buckets: all of the campaign.
-        within: the runs that the campaign takes.
+        is_last: no bucket will follow.
     """
     remedy, known = standing_remedy(choices), tuple(buckets)
     if remedy in {Remedy.alone, Remedy.reuse} or joined_bucket(remedy, bucket, known) is not None:
         return ()
     last = choices[-1]
     what = f"{last.calibration} has not enough data in {bucket.key}"
-    choose = _command(last, bucket, leaving_out={remedy} | ({Remedy.extend} if _is_last(bucket, within) else set()))
-    if not asks_a_person(choices, bucket, known, within=within):
+    choose = _command(last, bucket, leaving_out={remedy} | ({Remedy.extend} if is_last else set()))
+    if not asks_a_person(choices, bucket, known, is_last=is_last):
         waits = f"{what} and goes on with those of the next bucket when that is closed"
         return (f"{waits}; choose something else: {choose}; or close it: b2cal bucket close {last.campaign}",)
     side = {Remedy.merge: "before", Remedy.extend: "after it"}.get(remedy)
     more = f" ({last.reason})" if side is None else f", and there is no bucket {side} to take data from"
     return (f"{what}{more}; choose what is done: {choose}",)
-
-
-def _is_last(bucket: Bucket, within: IoV) -> bool:
-    """Whether no bucket can follow, since the runs that the campaign takes end in this one."""
-    return after_last([bucket], within) is None
 
 
 def _command(last: ShortageChoice, bucket: Bucket, *, leaving_out: set[Remedy]) -> str:

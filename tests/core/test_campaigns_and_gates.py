@@ -131,6 +131,21 @@ def test_a_campaign_takes_runs_in_its_range() -> None:
     assert Campaign.from_mapping(MINIMAL).iov == IoV(0, 0, -1, -1)
 
 
+def test_no_bucket_follows_the_one_in_which_the_runs_of_a_campaign_end_or_the_last_whole_experiment() -> None:
+    bucket, whole = Bucket(ExpRun(13, 1), ExpRun(13, 5)), {"buckets": {"whole_experiments": True}}
+    ends = {
+        last: [Campaign.from_mapping(MINIMAL | more | {"last_run": last}).ends_in(bucket) for more in ({}, whole)]
+        for last in (None, (12, 9), (13, 5), (13, 6), (14, 1))
+    }
+    assert ends == {
+        None: [False, False],
+        (12, 9): [True, True],
+        (13, 5): [True, True],
+        (13, 6): [False, True],
+        (14, 1): [False, False],
+    }
+
+
 @pytest.mark.parametrize(
     ("value", "verdict"),
     [
