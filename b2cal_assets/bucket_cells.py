@@ -15,6 +15,7 @@ from b2cal_core.gates import sign_off_command
 _PLAN_HASH = "plan hash"
 """Metadata of what was published: the plan that did it."""
 _OWN_CAMPAIGN = "b2cal campaign create FILE"
+_QUEUED = "its Dagster run waits in Dagster's queue for a place, and the service begins it then: b2cal up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,14 @@ class Activity:
     Attributes:
         running: steps that have begun and not ended.
         failed: step to its last failure.
+        is_queued: one of them waits for its turn.
+        held: why none is started for what can start, in sentences that end with a command.
     """
 
     running: frozenset[str] = frozenset()
     failed: Mapping[str, StepFailure] = field(default_factory=dict)
+    is_queued: bool = False
+    held: tuple[str, ...] = ()
 
     def failure(self, ledger: BucketLedger, key: dg.AssetKey) -> str:
         """How the step of an asset failed since it was made, or told to be made otherwise; empty when it did not."""
@@ -64,6 +69,8 @@ def _facts(ledger: BucketLedger, key: dg.AssetKey, buckets: Sequence[Bucket], ac
         is_running=step_name(key) in activity.running,
         outdated=outdated,
         shut=ledger.reasons_against(key, buckets) if is_lacking else ledger.rejection(key),
+        queued=_QUEUED if activity.is_queued else "",
+        held=activity.held,
         failure=activity.failure(ledger, key) if is_lacking else "",
         redo=redo,
         start=start,

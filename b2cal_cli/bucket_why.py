@@ -13,6 +13,7 @@ from b2cal_cli.signoff import calibration_of
 if TYPE_CHECKING:
     from b2cal_core.buckets import Bucket
     from b2cal_core.cells import Cell
+    from b2cal_core.ports import CampaignStore
     from resources.home import Home
 
 
@@ -32,7 +33,7 @@ def why(
     short = calibration
     if calibration not in {None, "cdst", "published", *campaign_of(ctx, campaign).imported}:
         short = asset_name(calibration_of(ctx, campaign, str(calibration)))
-    cells = _cells(home_of(ctx), campaign, chosen, store_of(ctx).buckets(campaign))
+    cells = _cells(home_of(ctx), store_of(ctx), campaign, chosen)
     wanted = [cell for cell in cells if short is None or cell.name.split("/")[1] == short]
     if as_json:
         fields = ({"asset": c.name, "state": c.state.value, "reasons": c.reasons, "command": c.command} for c in wanted)
@@ -44,11 +45,13 @@ def why(
         say(f"  - {command}")
 
 
-def _cells(home: "Home", campaign: str, bucket: "Bucket", buckets: "tuple[Bucket, ...]") -> "tuple[Cell, ...]":
-    from b2cal_assets.bucket_cells import cells_of
+def _cells(home: "Home", store: "CampaignStore", campaign: str, bucket: "Bucket") -> "tuple[Cell, ...]":
     from b2cal_cli.ledgers import ledger_of
-    from sensors.dagster_runs import activity, runs_of_bucket
+    from sensors.dagster_runs import runs_of_bucket
+    from sensors.gates import OpenBucket, cells_with_rest
+    from sensors.resting import rest_of
 
     with ledger_of(home, campaign, bucket) as opened:
         runs = runs_of_bucket(opened.instance, opened.plan, bucket.key)
-        return cells_of(opened.ledger, buckets, activity(opened.instance, runs))
+        seen = OpenBucket(opened.ledger, store.buckets(campaign), runs, opened.instance)
+        return cells_with_rest(seen, rest_of(store, campaign))

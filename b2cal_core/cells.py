@@ -19,6 +19,7 @@ class CellState(StrEnum):
     made = "made"
     running = "running"
     can_start = "can start"
+    queued = "queued"
     waits = "waits"
     blocked = "blocked"
     failed = "failed"
@@ -28,6 +29,7 @@ class CellState(StrEnum):
 _IN_WORDS = {
     CellState.running: "is being made",
     CellState.can_start: "can start",
+    CellState.queued: "is queued",
     CellState.blocked: "is blocked",
     CellState.failed: "failed",
     CellState.stale: "is to be made again",
@@ -44,6 +46,8 @@ class CellFacts:
         is_lacking: it is to be made, for the first time or again.
         outdated: why what is there should be made again.
         shut: why its gate is shut; of what was made, why it lets nothing through.
+        queued: where work that can start waits for its turn; empty when it does not.
+        held: why nothing starts by itself, though it could.
         failure: how the last attempt failed, since it was made last.
         redo: the command that makes it again.
         start: the command that makes it, when nothing hinders.
@@ -56,6 +60,8 @@ class CellFacts:
     is_running: bool = False
     outdated: tuple[str, ...] = ()
     shut: tuple[str, ...] = ()
+    queued: str = ""
+    held: tuple[str, ...] = ()
     failure: str = ""
     redo: str = ""
     start: str = ""
@@ -101,17 +107,20 @@ def _own(fact: CellFacts, *, waits: bool) -> Cell | None:
     if fact.is_there and fact.outdated:
         return Cell(fact.name, CellState.stale, fact.outdated, fact.redo)
     if not fact.is_lacking:
-        return _blocked(fact) if fact.shut else Cell(fact.name, CellState.made)
+        return _blocked(fact.name, fact.shut) if fact.shut else Cell(fact.name, CellState.made)
     return None if waits else _next(fact)
 
 
 def _next(fact: CellFacts) -> Cell:
     """A cell whose needs are made."""
-    return _blocked(fact) if fact.shut else Cell(fact.name, CellState.can_start, (), fact.start)
+    if fact.queued and not fact.shut:
+        return Cell(fact.name, CellState.queued, (fact.queued,), command_in([fact.queued]))
+    hindrances = fact.shut or fact.held
+    return _blocked(fact.name, hindrances) if hindrances else Cell(fact.name, CellState.can_start, (), fact.start)
 
 
-def _blocked(fact: CellFacts) -> Cell:
-    return Cell(fact.name, CellState.blocked, fact.shut, command_in(fact.shut))
+def _blocked(name: str, reasons: tuple[str, ...]) -> Cell:
+    return Cell(name, CellState.blocked, reasons, command_in(reasons))
 
 
 def _waiting(name: str, roots: Sequence[str], cells: Mapping[str, Cell]) -> Cell:

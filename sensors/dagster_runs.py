@@ -59,7 +59,9 @@ def activity(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun]) -> Act
                 if step not in failed or failed[step].when < failure.when:
                     failed[step] = failure
     again = _tried_again(instance, runs, failed) if failed else set()
-    return Activity(frozenset(running), {step: failure for step, failure in failed.items() if step not in again})
+    failed = {step: failure for step, failure in failed.items() if step not in again}
+    is_queued = any(run.status is dg.DagsterRunStatus.QUEUED for run in runs)
+    return Activity(frozenset(running), failed, is_queued=is_queued)
 
 
 def _tried_again(

@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import dagster as dg
@@ -22,10 +22,12 @@ from b2cal_assets.closed_gates import Shown, show_cells
 from b2cal_assets.local_offers import SourceTags, report_offers
 from b2cal_assets.workshop import Workshop
 from b2cal_core.buckets import Bucket
+from b2cal_core.campaign_states import CampaignChange
+from b2cal_core.cells import Cell
 from b2cal_core.errors import BackendError
 from sensors.changes import Changes, Look, bucket_name
 from sensors.dagster_runs import activity, begun_buckets, runs_of_bucket
-from sensors.resting import resting
+from sensors.resting import rest_of
 
 SITUATION_TAG = "b2cal/situation"
 ATTEMPTS = 3
@@ -39,8 +41,8 @@ SECONDS = 4
 
 
 @dataclass(frozen=True)
-class _OpenBucket:
-    """A bucket that was worked and is not finished."""
+class OpenBucket:
+    """A bucket that is not finished, with the Dagster runs on it, newest first; ``buckets`` are all of the campaign."""
 
     ledger: BucketLedger
     buckets: Sequence[Bucket]
@@ -61,6 +63,15 @@ class _OpenBucket:
     def is_idle(self) -> bool:
         """Whether no Dagster run is at work on it, or waits to be."""
         return all(run.is_finished for run in self.runs)
+
+    @property
+    def was_ended(self) -> bool:
+        """Whether a person ended the last Dagster run."""
+        return bool(self.runs) and self.runs[0].status is dg.DagsterRunStatus.CANCELED
+
+    def attempts(self, situation: str) -> int:
+        """How many Dagster runs were started in this situation."""
+        return sum(run.tags.get(SITUATION_TAG) == situation for run in self.runs)
 
 
 def gates_sensor(
@@ -119,13 +130,16 @@ class _Round:
 
     def look_at(self, plan: CampaignPlan) -> None:
         """Look at the buckets of a campaign."""
-        rests = plan.name in resting(self._workshop.campaigns)
+        rest = rest_of(self._workshop.campaigns, plan.name)
         for bucket in self._open_buckets(plan):
-            request = _request(bucket) if bucket.is_idle and not rests else None
+            request = _request(bucket) if bucket.is_idle and rest is None else None
             if request is not None:
                 self.requests[bucket.name] = request
             if bucket.is_idle:
-                self._shown[bucket.name] = _show(bucket, self._before.get(bucket.name, {}), self._instance)
+                shown = self._before.get(bucket.name, {})
+                self._shown[bucket.name] = show_cells(
+                    self._instance, bucket.ledger, cells_with_rest(bucket, rest), shown=shown
+                )
 
     def keep_shown(self) -> None:
         """Remember what the pages show, as far as that is news."""
@@ -134,7 +148,7 @@ class _Round:
             kept = {_SHOWN.format(name): json.dumps(shown) for name, shown in news.items()}
             self._instance.daemon_cursor_storage.set_cursor_values(kept)
 
-    def _open_buckets(self, plan: CampaignPlan) -> Iterator[_OpenBucket]:
+    def _open_buckets(self, plan: CampaignPlan) -> Iterator[OpenBucket]:
         """Those to look at that were worked and are not finished."""
         touched = self._look.touched[plan.name]
         if not touched:
@@ -149,7 +163,7 @@ class _Round:
             name, at_work = bucket_name(plan.name, bucket.key), bucket.key in unfinished & begun
             runs = runs_of_bucket(self._instance, plan, bucket.key) if at_work else []
             if at_work and (runs or bucket.key in started):  # not only a bucket of that name in another campaign
-                yield _OpenBucket(self._ledger(plan, bucket), buckets, runs, self._instance)
+                yield OpenBucket(self._ledger(plan, bucket), buckets, runs, self._instance)
             else:
                 self._shown[name] = {}
             self.looked_at.add(name)
@@ -170,24 +184,51 @@ def _read_shown(instance: dg.DagsterInstance, names: Iterable[str]) -> dict[str,
     return {keys[key]: json.loads(text) for key, text in kept.items()}
 
 
-def _show(bucket: _OpenBucket, before: Shown, instance: dg.DagsterInstance) -> Shown:
-    cells = cells_of(bucket.ledger, bucket.buckets, bucket.activity)
-    return show_cells(instance, bucket.ledger, cells, shown=before)
+def cells_with_rest(bucket: OpenBucket, rest: CampaignChange | None) -> tuple[Cell, ...]:
+    """One cell per asset of the bucket; ``rest`` is the change by which people paused or archived the campaign."""
+    held = _why_held(bucket, rest) if bucket.is_idle else ()
+    return cells_of(bucket.ledger, bucket.buckets, replace(bucket.activity, held=held))
 
 
-def _request(bucket: _OpenBucket) -> dg.RunRequest | None:
-    """The Dagster run that makes what may be made now, if there is anything."""
-    ledger, plan = bucket.ledger, bucket.ledger.plan
-    ended_by_a_person = bool(bucket.runs) and bucket.runs[0].status is dg.DagsterRunStatus.CANCELED
-    if ended_by_a_person:
-        return None
+def _why_held(bucket: OpenBucket, rest: CampaignChange | None) -> tuple[str, ...]:
+    """Why no Dagster run is asked for of a bucket that nothing is at work on, whatever may be made."""
+    name = bucket.ledger.plan.name
+    start, reasons = f"b2cal bucket run {name} {bucket.ledger.bucket.key}", []
+    if rest is not None:
+        resume = f'b2cal campaign resume {name} --reason "…"'
+        reasons.append(f"campaign {name} is {rest.state.value} by {rest.author} ({rest.reason}): {resume}")
+    if bucket.was_ended:
+        reasons.append(f"a person ended the bucket's last Dagster run, after which the service starts none: {start}")
+    elif _is_given_up(bucket):
+        reasons.append(f"the service has given up after {ATTEMPTS} attempts; look why they ended, then: {start}")
+    return tuple(reasons)
+
+
+def _is_given_up(bucket: OpenBucket) -> bool:
+    """Whether what may be made now was tried too often; worked out only where anything was."""
+    tried = {run.tags[SITUATION_TAG] for run in bucket.runs if SITUATION_TAG in run.tags}
+    given_up = {situation for situation in tried if bucket.attempts(situation) >= ATTEMPTS}
+    return bool(given_up) and _situation(_opened(bucket)[0], bucket.ledger) in given_up
+
+
+def _opened(bucket: OpenBucket) -> tuple[list[dg.AssetKey], list[dg.AssetKey]]:
+    """What may be made now, and all that the service may make sooner or later."""
+    ledger = bucket.ledger
     lacking = [key for key in ledger.missing() if not ledger.is_left_to_people(key)]
     candidates = [key for key in lacking if not bucket.activity.failure(ledger, key)]
-    opened = startable(candidates, ledger=ledger, buckets=bucket.buckets)
+    return startable(candidates, ledger=ledger, buckets=bucket.buckets), candidates
+
+
+def _request(bucket: OpenBucket) -> dg.RunRequest | None:
+    """The Dagster run that makes what may be made now, if there is anything."""
+    ledger, plan = bucket.ledger, bucket.ledger.plan
+    if bucket.was_ended:
+        return None
+    opened, candidates = _opened(bucket)
     if not opened:
         return None
     situation = _situation(opened, ledger)
-    attempts = sum(run.tags.get(SITUATION_TAG) == situation for run in bucket.runs)
+    attempts = bucket.attempts(situation)
     if attempts >= ATTEMPTS:
         return None
     return dg.RunRequest(

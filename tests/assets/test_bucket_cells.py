@@ -5,26 +5,30 @@ from typing import Any
 
 import dagster as dg
 from asset_fakes import BUCKET_1, FakeCaf, FakeValidation, Laboratory, payload_names
-from test_sensors import accept, add_run, tick
+from test_sensors import accept, add_run, start, tick, turn
 
 from b2cal_assets.asset_keys import Part, calibration_key, published_key
 from b2cal_assets.bucket_cells import cells_of
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.bucket_runs import BucketRunner
 from b2cal_assets.closed_gates import CELLS, COMMAND, WAITING
+from b2cal_core.campaign_states import CampaignState
 from b2cal_core.cells import Cell
 from b2cal_core.verdicts import Decision
-from sensors.dagster_runs import activity, runs_of_bucket
-from sensors.gates import gates_sensor
+from sensors.dagster_runs import runs_of_bucket
+from sensors.gates import ATTEMPTS, OpenBucket, cells_with_rest, gates_sensor
+from sensors.resting import rest_of
 
 MakeLaboratory = Callable[..., Laboratory]
 PLACE = f"prompt {BUCKET_1.key}"
+SECOND = calibration_key("prompt", "SVD time", Part.payloads)
 
 
 def cells(lab: Laboratory) -> dict[str, Cell]:
     ledger = BucketLedger(lab.plan, BUCKET_1, instance=lab.instance, sign_offs=lab.sign_offs)
-    done = activity(lab.instance, runs_of_bucket(lab.instance, lab.plan, BUCKET_1.key))
-    return {cell.name: cell for cell in cells_of(ledger, lab.store.buckets("prompt"), done)}
+    runs = runs_of_bucket(lab.instance, lab.plan, BUCKET_1.key)
+    seen = OpenBucket(ledger, lab.store.buckets("prompt"), runs, lab.instance)
+    return {cell.name: cell for cell in cells_with_rest(seen, rest_of(lab.store, "prompt"))}
 
 
 def observations(lab: Laboratory, key: dg.AssetKey) -> list[Any]:
@@ -46,6 +50,51 @@ def test_of_an_untouched_bucket_the_first_can_start_and_the_rest_waits_for_it(la
     assert (first.state, first.command) == ("can start", f"b2cal bucket run {PLACE}")
     assert found["prompt/published"].state == "waits"
     assert "waits for prompt/cdc_tracking/payloads, which can start" in found["prompt/published"].reasons
+
+
+def begun(laboratory: MakeLaboratory) -> Laboratory:
+    """A bucket of which the first calibration is made, so that the second can start."""
+    lab = laboratory(runs=4)
+    lab.book(BUCKET_1)
+    work(lab, only=["caf_cdc"])
+    assert cells(lab)[SECOND.to_user_string()].state == "can start"
+    return lab
+
+
+def test_what_could_start_in_a_paused_campaign_is_blocked_by_who_paused_it(laboratory: MakeLaboratory) -> None:
+    lab = begun(laboratory)
+    turn(lab, CampaignState.paused)
+    found = cells(lab)[SECOND.to_user_string()]
+    resume = 'b2cal campaign resume prompt --reason "…"'
+    assert (found.state, found.command) == ("blocked", resume)
+    assert found.reasons == (f"campaign prompt is paused by ada (shutdown): {resume}",)
+    tick(lab, gates_sensor)
+    assert found.reasons[0] in str(observations(lab, SECOND)[-1][WAITING].value)
+    turn(lab, CampaignState.active)
+    assert cells(lab)[SECOND.to_user_string()].state == "can start"
+    tick(lab, gates_sensor)
+    assert observations(lab, SECOND)[-1][WAITING].value == "nothing"
+
+
+def test_a_bucket_whose_last_dagster_run_a_person_ended_is_told_to_be_left_alone(laboratory: MakeLaboratory) -> None:
+    lab = begun(laboratory)
+    add_run(lab, BUCKET_1.key, dg.DagsterRunStatus.CANCELED, {})
+    found = cells(lab)[SECOND.to_user_string()]
+    assert (found.state, found.command) == ("blocked", f"b2cal bucket run {PLACE}")
+    assert found.reasons[0].startswith("a person ended the bucket's last Dagster run")
+
+
+def test_what_the_service_has_given_up_is_told_until_something_else_may_be_made(laboratory: MakeLaboratory) -> None:
+    lab = begun(laboratory)
+    for _ in range(ATTEMPTS):
+        assert cells(lab)[SECOND.to_user_string()].state == "can start"
+        (request,) = tick(lab, gates_sensor).run_requests
+        start(lab, request, dg.DagsterRunStatus.FAILURE)
+    found = cells(lab)[SECOND.to_user_string()]
+    assert (found.state, found.command) == ("blocked", f"b2cal bucket run {PLACE}")
+    assert found.reasons[0].startswith(f"the service has given up after {ATTEMPTS} attempts")
+    work(lab, only=["caf_svd"])
+    assert cells(lab)["prompt/cdst"].state == "can start"
 
 
 def test_everything_made_has_nothing_to_say(laboratory: MakeLaboratory) -> None:

@@ -8,9 +8,11 @@ import pytest
 from asset_fakes import BUCKET_1, BUCKET_2, Laboratory
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from servers.fake_gitlab import FakeGitLab
+from test_bucket_cells import cells
 from test_notices_sensor import Office
-from test_sensors import start, tick
+from test_sensors import start, tick, turn
 
+from b2cal_core.campaign_states import CampaignState
 from b2cal_core.notices import NoticeKind
 from sensors.dagster_runs import begun_buckets
 from sensors.gates import gates_sensor
@@ -72,6 +74,16 @@ def test_a_bucket_is_begun_when_a_dagster_run_left_the_queue(laboratory: MakeLab
     start(lab, request, dg.DagsterRunStatus.STARTED)
     assert begun_buckets(lab.instance, both) == {request.partition_key}
     assert begun_buckets(lab.instance, ()) == set()
+
+
+def test_what_is_asked_for_and_not_begun_is_told_to_be_in_the_queue(laboratory: MakeLaboratory) -> None:
+    lab = laboratory(runs=4)
+    lab.book(BUCKET_1)
+    turn(lab, CampaignState.paused)
+    queue(lab, BUCKET_1.key)
+    found = cells(lab)["prompt/cdc_tracking/payloads"]
+    assert (found.state, found.command) == ("queued", "b2cal up")
+    assert found.reasons[0].startswith("its Dagster run waits in Dagster's queue")
 
 
 def test_the_gates_of_a_bucket_are_looked_at_when_its_work_has_begun(laboratory: MakeLaboratory) -> None:

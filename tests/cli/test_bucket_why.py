@@ -26,6 +26,13 @@ def test_every_asset_of_a_bucket_has_an_answer(b2cal: CommandLine, bucket: Judge
     assert cells["prompt/published"]["state"] == "waits"
 
 
+def test_what_could_start_in_a_paused_campaign_is_blocked(b2cal: CommandLine, bucket: JudgedBucket) -> None:
+    b2cal.ok("campaign", "pause", "prompt", "--reason", "shutdown", "--author", "mia")
+    first = bucket.cells()["prompt/a/payloads"]
+    assert (first["state"], first["command"]) == ("blocked", 'b2cal campaign resume prompt --reason "…"')
+    assert first["reasons"][0].startswith("campaign prompt is paused by mia (shutdown)")
+
+
 def test_one_calibration_is_asked_for_by_any_of_its_names(b2cal: CommandLine, bucket: JudgedBucket) -> None:
     assert {name.split("/")[1] for name in bucket.cells("caf_b")} == {"b"}
     assert list(bucket.cells("published")) == ["prompt/published"]

@@ -17,6 +17,10 @@ MADE = CellFacts("a", is_there=True, is_lacking=False)
     [
         (MADE, "made"),
         (CellFacts("a", start="b2cal bucket run"), "can start"),
+        (CellFacts("a", held=("paused by ada: b2cal campaign resume c",)), "blocked"),
+        (CellFacts("a", queued="waits in a queue: b2cal up", held=("paused by ada",)), "queued"),
+        (CellFacts("a", queued="waits in a queue: b2cal up", shut=("rejected",)), "blocked"),
+        (replace(MADE, queued="waits in a queue", held=("paused by ada",)), "made"),
         (CellFacts("a", is_running=True, failure="no disk"), "running"),
         (CellFacts("a", failure="no disk", shut=("rejected",)), "failed"),
         (replace(MADE, failure="no disk"), "made"),
@@ -35,6 +39,17 @@ def test_a_cell_stands_in_one_state(facts: CellFacts, state: str) -> None:
 def test_a_failed_cell_says_how_and_what_to_do() -> None:
     (cell,) = judge_cells([CellFacts("a", failure="the disk is full", start="b2cal bucket run c b")])
     assert (cell.reasons, cell.command) == (("the disk is full",), "b2cal bucket run c b")
+
+
+def test_what_is_held_or_queued_says_why_and_what_waits_for_it_how_it_stands() -> None:
+    held, queued = ("paused by ada: b2cal campaign resume c",), "waits in a queue: b2cal up"
+    a, b, c, d = judge_cells(
+        [CellFacts("a", held=held), CellFacts("b", needs=("a",)), CellFacts("c", queued=queued), CellFacts("d", ("c",))]
+    )
+    assert (a.reasons, a.command) == (held, "b2cal campaign resume c")
+    assert (b.reasons, b.command) == (("waits for a, which is blocked",), a.command)
+    assert (c.reasons, c.command) == ((queued,), "b2cal up")
+    assert (d.state, d.reasons, d.command) == ("waits", ("waits for c, which is queued",), "b2cal up")
 
 
 def test_a_cell_that_waits_names_the_root_of_its_waiting_and_its_command() -> None:
@@ -83,6 +98,8 @@ def buckets(draw: st.DrawFn) -> list[CellFacts]:
                 is_running=draw(st.booleans()),
                 outdated=draw(texts),
                 shut=draw(texts),
+                queued=draw(st.sampled_from(["", "waits in a queue"])),
+                held=draw(texts),
                 failure=draw(st.sampled_from(["", "broken"])),
             )
         )
