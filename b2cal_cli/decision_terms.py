@@ -3,7 +3,7 @@
 import getpass
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from b2cal_cli.session import WrongUsage
 
 if TYPE_CHECKING:
+    from b2cal_core.buckets import Bucket
     from b2cal_core.redo import Redo
     from b2cal_core.settings import CalibrationSettings
 
@@ -65,19 +66,26 @@ def end_of(text: str) -> datetime:
 
 
 def redo_of(
-    *, config: str | None, excluded: Sequence[str], boundaries: str | None, anew: bool, settings: "CalibrationSettings"
+    bucket: "Bucket",
+    settings: "CalibrationSettings",
+    *,
+    config: str | None,
+    excluded: Sequence[str],
+    boundaries: str | None,
+    anew: bool,
 ) -> "Redo | None":
     """What the options ask for; ``None`` when they ask for nothing.
 
     Args:
+        bucket: which is to have every run that is named.
+        settings: of the calibration, whose script must read every key.
         config: ``expert_config=`` and JSON, or ``@`` and a file with it.
         excluded: runs, each as ``EXP:RUN``.
         boundaries: first runs, separated by commas; empty for none.
         anew: what earlier rejections asked for no longer counts.
-        settings: of the calibration, whose script must read every key.
 
     Raises:
-        WrongUsage: an option cannot be read, or names a key that the script does not read.
+        WrongUsage: an option cannot be read, names a run outside the bucket, or a key that the script does not read.
     """
     from b2cal_core.redo import BOUNDARIES_KEY, Redo
 
@@ -88,12 +96,25 @@ def redo_of(
         boundaries=None if words is None else tuple(run_of(word.strip(), "--boundaries") for word in words),
         anew=anew,
     )
+    for option, runs in {"--exclude-run": redo.excluded_runs, "--boundaries": redo.boundaries or ()}.items():
+        _refuse_strangers(option, runs, bucket)
     unknown = sorted(set(redo.config) - set(settings.expert_config))
     if unknown:
         known = ", ".join(settings.expert_config) or "none"
         hint = "; its script cannot be told boundaries" if BOUNDARIES_KEY in unknown else ""
         raise WrongUsage(f"expert_config of {settings.name!r} has no key {', '.join(unknown)}; it has {known}{hint}")
     return None if redo.is_empty else redo
+
+
+def _refuse_strangers(option: str, runs: Iterable[tuple[int, int]], bucket: "Bucket") -> None:
+    from b2cal_core.ranges import ExpRun
+
+    strangers = [f"{exp}:{run}" for exp, run in runs if not bucket.contains(ExpRun(exp, run))]
+    if strangers:
+        raise WrongUsage(
+            f"{option}: {', '.join(strangers)} is not in bucket {bucket.key}, which goes from {bucket.first} to"
+            f" {bucket.last}; give a run of the bucket"
+        )
 
 
 def _config(text: str) -> dict[str, Any]:

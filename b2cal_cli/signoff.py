@@ -156,8 +156,8 @@ def reject(
     """Reject the payloads a calibration made last; nothing that waits for it goes on until it is redone or accepted."""
     from b2cal_core.verdicts import Decision
 
-    settings = _settings(ctx, campaign, calibration)
-    redo = redo_of(config=redo_with, excluded=exclude_run or (), boundaries=boundaries, anew=anew, settings=settings)
+    chosen, settings = bucket_of(ctx, campaign, bucket), _settings(ctx, campaign, calibration)
+    redo = redo_of(chosen, settings, config=redo_with, excluded=exclude_run or (), boundaries=boundaries, anew=anew)
     said = Said(reason, author, redo=redo)
     _decide(ctx, (campaign, bucket, calibration), Decision.rejected, said=said, as_json=as_json)
 

@@ -129,6 +129,8 @@ def test_a_rejection_may_ask_for_one_payload_and_take_back_what_was_asked_before
         (("--redo-with", '{"maximum": 5}'), "expert_config of 'A' has no key maximum; it has minimum"),
         (("--exclude-run", "12"), "--exclude-run takes a run as EXP:RUN"),
         (("--boundaries", "12:1;12:2"), "--boundaries takes a run as EXP:RUN"),
+        (("--exclude-run", "99:1"), f"--exclude-run: 99:1 is not in bucket {BUCKET}"),
+        (("--boundaries", "12:1,12:3"), f"--boundaries: 12:3 is not in bucket {BUCKET}"),
     ],
 )
 def test_an_instruction_that_cannot_be_followed_is_refused(
