@@ -3,7 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.closed_gates import wait_at_gate
 from b2cal_assets.partitions import bucket_partitions
-from b2cal_assets.payload_checks import FIGURES, check_spec
+from b2cal_assets.payload_checks import DRIFT, FIGURES, check_spec
 from b2cal_assets.sign_offs import decide_by_rule, sign_off_metadata, sign_off_version
 from b2cal_assets.step_errors import failing_in_words
 from b2cal_assets.workshop import Workshop
@@ -25,6 +26,40 @@ from b2cal_core.remedies import Remedy
 from b2cal_core.verdicts import Figure, Threshold, Verdict
 
 Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judgement:
+    """What a validation came to.
+
+    Attributes:
+        figures: judged by the campaign's thresholds where it has any.
+        idle: figures that the campaign has thresholds for, and that the validation does not give.
+        spent: wall seconds.
+    """
+
+    figures: tuple[Figure, ...] = ()
+    idle: tuple[str, ...] = ()
+    spent: float = 0.0
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the figures, and at least a warning where a person has to look."""
+        least = [Verdict.warn] if self.remark else []
+        return Verdict.worst([*least, *(figure.verdict for figure in self.figures)])
+
+    @property
+    def remark(self) -> str:
+        """Why a person has to look whatever the figures are; empty when nobody has to."""
+        if not self.figures:
+            return "no figure of merit was computed; a person has to look"
+        if not self.idle:
+            return ""
+        given = ", ".join(figure.name for figure in self.figures)
+        return (
+            f"the campaign has thresholds for {', '.join(self.idle)}, which the validation does not give: it gives"
+            f" {given}, judged by its own bounds where the campaign has none; mend thresholds in the campaign's file"
+        )
 
 
 def validation_asset(plan: CampaignPlan, calibration: str) -> dg.AssetsDefinition:
@@ -55,10 +90,10 @@ def validation_asset(plan: CampaignPlan, calibration: str) -> dg.AssetsDefinitio
         verdict = work.ledger.verdict(calibration)
         with failing_in_words(f"the validation of {calibration}, bucket {work.bucket.key}"):
             if validation_key in context.selected_asset_keys:
-                figures, spent = _figures(work, calibration)
-                verdict = _verdict(figures)
-                yield _validated(work, calibration, payloads, figures=figures, spent=spent)
-                yield _check_figures(validation_key, figures, verdict)
+                judged = _judged(work, calibration)
+                verdict = judged.verdict
+                yield _validated(work, calibration, payloads, judged)
+                yield _check_figures(validation_key, judged)
             if sign_off_key in context.selected_asset_keys:
                 yield from _sign_off(context, work, calibration, payloads=payloads, verdict=verdict)
 
@@ -88,55 +123,54 @@ def _specs(plan: CampaignPlan, calibration: str) -> list[dg.AssetSpec]:
     ]
 
 
-def _figures(work: BucketWork, calibration: str) -> tuple[tuple[Figure, ...], float]:
-    """The figures, judged by the campaign's thresholds where it has any, and the wall seconds spent."""
+def _judged(work: BucketWork, calibration: str) -> _Judgement:
     script = work.plan.validation_script(calibration)
     if script is None or work.remedy(calibration) is Remedy.reuse:  # whose payloads were judged where they were made
-        return (), 0.0
+        return _Judgement()
     started = time.monotonic()
     figures = work.workshop.validate(work.plan.campaign.site)(work.validation_request(calibration, script))
     own = work.plan.campaign.thresholds.get(calibration, {})
     judged = (f.with_threshold(Threshold.from_json(own[f.name]) if f.name in own else None) for f in figures)
-    return tuple(judged), time.monotonic() - started
-
-
-def _verdict(figures: Sequence[Figure]) -> Verdict:
-    """The worst of the figures; without any nothing was validated, which a person has to know of."""
-    return Verdict.worst(figure.verdict for figure in figures) if figures else Verdict.warn
+    idle = sorted(own.keys() - {f.name for f in figures} - {DRIFT})
+    return _Judgement(tuple(judged), tuple(idle), time.monotonic() - started)
 
 
 def _validated(
-    work: BucketWork, calibration: str, payloads: PayloadRecord, *, figures: Sequence[Figure], spent: float
+    work: BucketWork, calibration: str, payloads: PayloadRecord, judged: _Judgement
 ) -> dg.MaterializeResult[Any]:
-    verdict = _verdict(figures)
+    figures = judged.figures
     directory = work.workshop.places(work.plan.campaign.site).validation(
         work.plan.name, work.bucket, calibration=calibration
     )
     metadata: Metadata = {
-        VERDICT: dg.MetadataValue.text(verdict.value),
+        VERDICT: dg.MetadataValue.text(judged.verdict.value),
         EVIDENCE: dg.MetadataValue.text(payloads.content),
         FAILED_FIGURES: dg.MetadataValue.json(sorted(f.name for f in figures if f.verdict is Verdict.fail)),
         "figures": figure_table(figures),
         "plots": dg.MetadataValue.path(str(directory)),
         **plots(directory),
-        **seconds({"validation": spent}),
+        **seconds({"validation": judged.spent}),
     }
-    if not figures:
-        metadata["remark"] = dg.MetadataValue.text("no figure of merit was computed; a person has to look")
-    judged = [(figure.name, figure.value, figure.verdict.value) for figure in figures]
-    version = hashlib.sha256(json.dumps([payloads.content, judged], allow_nan=True).encode()).hexdigest()[:32]
+    if judged.remark:
+        metadata["remark"] = dg.MetadataValue.text(judged.remark)
+    values = [(figure.name, figure.value, figure.verdict.value) for figure in figures]
+    version = hashlib.sha256(json.dumps([payloads.content, values, *judged.idle], allow_nan=True).encode()).hexdigest()[
+        :32
+    ]
     key = calibration_key(work.plan.name, calibration, Part.validation)
     return dg.MaterializeResult(key, metadata=metadata, data_version=dg.DataVersion(version))
 
 
-def _check_figures(key: dg.AssetKey, figures: Sequence[Figure], verdict: Verdict) -> dg.AssetCheckResult:
-    severity = dg.AssetCheckSeverity.ERROR if verdict is Verdict.fail else dg.AssetCheckSeverity.WARN
+def _check_figures(key: dg.AssetKey, judged: _Judgement) -> dg.AssetCheckResult:
+    failed = judged.verdict is Verdict.fail
+    values = {figure.name: round_for_people(figure.value) for figure in judged.figures}
+    remark = {"remark": judged.remark} if judged.remark else {}
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=FIGURES,
-        passed=verdict is Verdict.passed,
-        severity=severity,
-        metadata={figure.name: round_for_people(figure.value) for figure in figures} | {"table": figure_table(figures)},
+        passed=judged.verdict is Verdict.passed,
+        severity=dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN,
+        metadata={**values, **remark, "table": figure_table(judged.figures)},
     )
 
 

@@ -162,6 +162,23 @@ def test_a_warning_waits_for_a_person_whose_decision_opens_the_gate(laboratory: 
     assert materialization(lab, calibration_key("prompt", "SVD time", Part.sign_off)).metadata["by"].value == "ada"
 
 
+@pytest.mark.parametrize(("figure", "verdict"), [("pul", "warn"), ("pull", "pass"), ("drift", "pass")])
+def test_thresholds_of_figures_that_the_validation_does_not_give_wait_for_a_person(
+    laboratory: MakeLaboratory, figure: str, verdict: str
+) -> None:
+    lab = laboratory(runs=4, campaign={"thresholds": {"SVD time": {figure: {"high_fail": 50}}}})
+    lab.book(BUCKET_1)
+    outcome = work_bucket(lab.plan, BUCKET_1, lab.workshop(), instance=lab.instance)
+    told = materialization(lab, calibration_key("prompt", "SVD time", Part.validation)).metadata
+    assert told["verdict"].value == verdict
+    if verdict == "pass":
+        assert not outcome.blocked
+        assert "remark" not in told
+    else:
+        assert list(outcome.blocked) == ["prompt/svd_time/sign_off"]
+        assert "thresholds for pul, which the validation does not give: it gives pull" in str(told["remark"].value)
+
+
 def test_a_rejection_shuts_the_gate_and_a_changed_redo_asks_anew(laboratory: MakeLaboratory) -> None:
     lab = laboratory()
     lab.book(BUCKET_1)
