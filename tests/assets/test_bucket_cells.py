@@ -8,7 +8,6 @@ from asset_fakes import BUCKET_1, FakeCaf, FakeValidation, Laboratory, payload_n
 from test_sensors import accept, add_run, start, tick, turn
 
 from b2cal_assets.asset_keys import Part, calibration_key, published_key
-from b2cal_assets.bucket_cells import cells_of
 from b2cal_assets.bucket_ledger import BucketLedger
 from b2cal_assets.bucket_runs import BucketRunner
 from b2cal_assets.closed_gates import CELLS, COMMAND, WAITING
