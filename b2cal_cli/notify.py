@@ -9,7 +9,7 @@ from b2cal_cli.output import AsJson, print_json, print_table
 from b2cal_cli.session import WrongUsage, home_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from b2cal_core.notices import Notice
     from b2cal_core.ports import Channel, TicketSystem
@@ -29,7 +29,7 @@ def try_channels(
     channel: Annotated[str | None, typer.Option(help="Only this channel; by default all, and the tickets.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a test notice over the channels, and look whether the tickets can be reached."""
+    """Send a test notice over the channels, and look whether the tickets can be reached and assigned."""
     from datetime import UTC, datetime
 
     from b2cal_core.errors import BackendError
@@ -40,7 +40,8 @@ def try_channels(
     home = home_of(ctx)
     settings = read_deployment(home)
     notice = trial_notice(f"test:{datetime.now(UTC).isoformat()}", to or [])
-    ways = _ways(open_channels(settings, home), open_tickets(settings), notice)
+    accounts = [person.gitlab for person in settings.people.values() if person.gitlab]
+    ways = _ways(open_channels(settings, home), open_tickets(settings), notice, accounts=accounts)
     if channel is not None and channel not in ways:
         raise WrongUsage(f"there is no channel {channel!r}; deployment.yaml has {', '.join(ways) or 'none'}")
     problems = {name: _tried(way) for name, way in ways.items() if channel in {None, name}}
@@ -68,13 +69,22 @@ def pending(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _ways(
-    channels: "Mapping[str, Channel]", tickets: "TicketSystem | None", notice: "Notice"
+    channels: "Mapping[str, Channel]", tickets: "TicketSystem | None", notice: "Notice", *, accounts: "Iterable[str]"
 ) -> "Mapping[str, Callable[[], object]]":
-    """Name to what tries it."""
+    """Name to what tries it; ``accounts`` are those that tickets are assigned to."""
     ways: dict[str, Callable[[], object]] = {
         name: partial(channel.notifier.tell, notice) for name, channel in channels.items()
     }
-    return ways if tickets is None else ways | {_TICKETS: tickets.check}
+    return ways if tickets is None else ways | {_TICKETS: partial(_check, tickets, accounts)}
+
+
+def _check(tickets: "TicketSystem", accounts: "Iterable[str]") -> None:
+    from b2cal_core.errors import ConfigurationError
+    from b2cal_core.tickets import nobody_has
+
+    tickets.check()
+    if unknown := tickets.unknown(accounts):
+        raise ConfigurationError(nobody_has(unknown))
 
 
 def _tried(way: "Callable[[], object]") -> str:

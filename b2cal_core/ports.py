@@ -628,6 +628,10 @@ class TicketSystem(ABC):
         """The address at which people find the tickets; raises like ``keep`` when they cannot be reached."""
 
     @abstractmethod
+    def unknown(self, accounts: Iterable[str]) -> tuple[str, ...]:
+        """Those of the accounts that nobody has, in order: their tickets are nobody's. Raises like ``keep``."""
+
+    @abstractmethod
     def keep(self, ticket: Ticket, known: TicketReference | None = None) -> TicketReference:
         """Make the ticket, or make the one that there is equal to it; asked again, also after a kill, nothing doubles.
 

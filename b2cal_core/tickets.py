@@ -5,7 +5,7 @@ A ticket here is what is wanted, whole; the ticket system makes what it has equa
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from b2cal_core.gates import sign_off_command
@@ -19,6 +19,8 @@ from b2cal_core.situations import (
     quoted,
 )
 
+_DONE = frozenset({WorkState.accepted, WorkState.published})
+"""States in which nothing is to be decided over a calibration."""
 _TIME = "%Y-%m-%d %H:%M:%S"
 _KEPT = "_This text is kept by b2cal and written anew when something changes; write into the comments._"
 
@@ -70,6 +72,13 @@ class TicketReference:
     address: str
 
 
+def nobody_has(accounts: Iterable[str]) -> str:
+    """The sentence about accounts that tickets should be assigned to and that nobody has."""
+    named = ", ".join(map(repr, accounts))
+    mend = "give the right one in deployment.yaml: people: {NAME: {gitlab: …}}"
+    return f"nobody has the account {named}, so tickets are not assigned; {mend}"
+
+
 def bucket_ticket(situation: BucketSituation, people: People, children: Mapping[str, TicketReference]) -> Ticket:
     """The ticket of a bucket, for the owner of its campaign; closed when the bucket is published.
 
@@ -101,7 +110,7 @@ def calibration_ticket(situation: BucketSituation, one: CalibrationSituation, pe
         state=state,
         labels=(f"campaign::{situation.campaign}",),
         assignee=_account(one.expert or situation.owner, people),
-        done=state in {WorkState.accepted, WorkState.published},
+        done=state in _DONE,
         parent=parent,
         plots=one.findings.plots,
         remark=_calibration_remark(situation, one, state),
@@ -148,10 +157,17 @@ def _calibration_text(situation: BucketSituation, one: CalibrationSituation, peo
         f"It failed:\n\n{quoted(one.failure.sentence)}" if one.failure else "",
         _question(one),
         _decision(one),
-        f"To decide: `{sign_off_command(situation.place, one.short)}`" if one.standing.has_payloads else "",
+        _to_decide(situation, one),
         _page(one.page),
         _KEPT,
     )
+
+
+def _to_decide(situation: BucketSituation, one: CalibrationSituation) -> str:
+    decided = one.state(published=situation.is_published) in _DONE
+    if decided or not one.standing.has_payloads:
+        return ""
+    return f"To decide: `{sign_off_command(situation.place, one.short)}`"
 
 
 def _named(name: str, people: People) -> str:

@@ -46,6 +46,7 @@ def notices_sensor(
         seconds: between its ticks; what is not told in half of them is left to the next.
         clock: gives the time in UTC.
     """
+    accounts: set[str] = set()
 
     @dg.sensor(
         name="notices",
@@ -59,7 +60,8 @@ def notices_sensor(
         if not _ONE_AT_A_TIME.acquire(blocking=False):
             return dg.SkipReason("the tick before is still at work: somebody it tells answers slowly")
         try:
-            teller = Teller(workshop.correspondence(), clock(), time.monotonic() + seconds / 2)
+            end = time.monotonic() + seconds / 2
+            teller = Teller(workshop.correspondence(), clock(), end, accounts=accounts)
             return dg.SkipReason(_told(plans, workshop, teller, context=context))
         finally:
             _ONE_AT_A_TIME.release()

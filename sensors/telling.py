@@ -14,7 +14,7 @@ from b2cal_core.errors import BackendError, CalibrationError
 from b2cal_core.notices import Notice
 from b2cal_core.ports import Delivery, KeptTicket, TicketSystem
 from b2cal_core.situations import BucketSituation
-from b2cal_core.tickets import Ticket, TicketReference, bucket_ticket, calibration_ticket
+from b2cal_core.tickets import Ticket, TicketReference, bucket_ticket, calibration_ticket, nobody_has
 
 _EVER = timedelta(days=365)
 _AGAIN = "_This may have reached you before: telling it was cut off._\n\n"
@@ -29,6 +29,7 @@ class Teller:
         end: on the monotonic clock; no notice and no ticket is begun after it.
         told: notices that were delivered; ``kept``: tickets that were made or changed.
         problems: what did not work, in sentences.
+        accounts: those that were looked for, in this round or before; that nobody has one is said once.
     """
 
     office: Correspondence
@@ -37,6 +38,7 @@ class Teller:
     told: int = 0
     kept: int = 0
     problems: dict[str, None] = field(default_factory=dict)
+    accounts: set[str] = field(default_factory=set)
     _silent: set[str] = field(default_factory=set)
     _tickets_away: bool = False
 
@@ -124,7 +126,15 @@ class Teller:
         known[ticket.key] = KeptTicket(reference, ticket.digest)
         self.office.book.keep_ticket(ticket.key, known[ticket.key])
         self.kept += 1
+        self._look_for(ticket.assignee, system)
         return reference
+
+    def _look_for(self, account: str, system: TicketSystem) -> None:
+        """Say so when nobody has the account that a ticket should be assigned to."""
+        if account and account not in self.accounts:
+            if unknown := system.unknown([account]):
+                self.problems[nobody_has(unknown)] = None
+            self.accounts.add(account)
 
     def _is_late(self) -> bool:
         return time.monotonic() >= self.end

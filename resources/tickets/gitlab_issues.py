@@ -6,6 +6,7 @@ twice, and a plot that was uploaded is found in the text of its issue. What peop
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from gitlab.exceptions import GitlabCreateError, GitlabGetError
@@ -42,6 +43,11 @@ class GitLabTickets(TicketSystem):
         with self._gitlab.telling():
             self._gitlab.project.issues.list(labels=[LABEL], per_page=1, page=1, get_all=False)
         return f"{self._gitlab.server}/{self._gitlab.path}/-/issues"
+
+    def unknown(self, accounts: Iterable[str]) -> tuple[str, ...]:
+        """The accounts that the server has not."""
+        with self._gitlab.telling():
+            return tuple(account for account in accounts if self._user(account) is None)
 
     def keep(self, ticket: Ticket, known: TicketReference | None = None) -> TicketReference:
         """Make the issue, or make the one that there is equal to the ticket."""

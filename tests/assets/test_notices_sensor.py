@@ -84,7 +84,10 @@ class Office:
 
     def tick(self, *, seconds: float = 600.0, **changes: Any) -> str:
         """One evaluation of the sensor; what it says."""
-        sensor = notices_sensor([self.lab.plan], seconds=seconds, clock=lambda: self.now)
+        return self.evaluate(notices_sensor([self.lab.plan], seconds=seconds, clock=lambda: self.now), **changes)
+
+    def evaluate(self, sensor: dg.SensorDefinition, **changes: Any) -> str:
+        """The same, of a sensor that may have been evaluated before."""
         workshop = replace(self.lab.workshop(), correspondence=lambda: self.correspondence(**changes))
         with dg.build_sensor_context(instance=self.lab.instance, resources={"workshop": workshop}) as context:
             answer = sensor(context)
@@ -133,6 +136,18 @@ def decide(office: Office, calibration: str, decision: Decision) -> None:
     lab.sign_offs.record(
         SignOff("prompt", BUCKET_1.key, calibration, decision, "ada", "because", payloads.content, datetime.now(UTC))
     )
+
+
+def test_an_account_that_nobody_has_is_said_once(office: Callable[..., Office]) -> None:
+    at = office()
+    people = People([Person("ada", gitlab="adda"), Person(MANAGER, gitlab="mia")])
+    sensor = notices_sensor([at.lab.plan], seconds=600.0, clock=lambda: at.now)
+    said = [at.evaluate(sensor, people=people)]
+    work(at, only=["CDC Tracking"])
+    said.append(at.evaluate(sensor, people=people))
+    assert [one.count("nobody has the account 'adda'") for one in said] == [1, 0]
+    assert "tickets brought up to date" in said[1]
+    assert {tuple(issue.assignees) for issue in at.gitlab.issues} == {("mia",), ()}
 
 
 def test_a_closed_bucket_gets_its_tickets_and_its_owner_hears_of_it_once(office: Callable[..., Office]) -> None:

@@ -70,6 +70,17 @@ def test_what_does_not_work_is_named_and_the_command_fails(
     assert gitlab.token not in answer.out + answer.err
 
 
+def test_an_account_that_nobody_has_is_named(home: Home, b2cal: CommandLine, gitlab: FakeGitLab) -> None:
+    deploy(
+        home,
+        people={"cdc-expert": {"gitlab": "adda"}, "manager": {"gitlab": "mia"}, "other": {"email": "o@example.org"}},
+        tickets={"server": gitlab.url, "project": PROJECT, "token": "env:GITLAB_TOKEN_OF_THE_TESTS"},
+    )
+    answer = b2cal("notify", "test", "--channel", "tickets", "--json")
+    assert answer.code == 1
+    assert "nobody has the account 'adda', so tickets are not assigned" in answer.json[0]["problem"]
+
+
 def test_without_settings_the_log_is_the_only_channel(home: Home, b2cal: CommandLine) -> None:
     home.create()
     assert "log" in b2cal.ok("notify", "test").out

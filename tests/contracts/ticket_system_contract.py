@@ -114,6 +114,10 @@ class TicketSystemContract:
     def test_a_ticket_for_an_unknown_account_is_nobodys(self, tickets: TicketSystem) -> None:
         assert self.shown(tickets.keep(replace(CHILD, assignee="nobody-of-that-name"))).assignees == ()
 
+    def test_accounts_that_nobody_has_are_named(self, tickets: TicketSystem) -> None:
+        assert tickets.unknown(["ada", "nobody-of-that-name", "mia"]) == ("nobody-of-that-name",)
+        assert tickets.unknown([]) == ()
+
     def test_a_reference_to_a_ticket_that_is_gone_or_another_one_is_no_hindrance(self, tickets: TicketSystem) -> None:
         other = tickets.keep(PARENT)
         assert tickets.keep(CHILD, replace(other, id="12345")) == tickets.keep(CHILD, other)

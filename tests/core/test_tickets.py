@@ -21,7 +21,7 @@ from bucket_pictures import (
 from b2cal_core.deputies import Deciders
 from b2cal_core.notices import People, Person
 from b2cal_core.situations import CalibrationSituation, WorkState, quoted
-from b2cal_core.tickets import Ticket, TicketReference, bucket_ticket, calibration_ticket
+from b2cal_core.tickets import Ticket, TicketReference, bucket_ticket, calibration_ticket, nobody_has
 
 PEOPLE = People([Person("ada", "ada@example.org", "ada.l"), Person("mia", "mia@example.org")])
 
@@ -67,6 +67,11 @@ def test_the_ticket_of_a_calibration_shows_what_its_expert_has_to_look_at() -> N
 def test_its_state_follows_the_work_and_it_is_closed_at_sign_off(one, published, state, done) -> None:
     ticket = of(one, published_at=NOW if published else None)
     assert (ticket.state, ticket.done) == (state, done)
+    assert ("To decide:" in ticket.text) is (one.standing.has_payloads and not done)
+
+
+def test_accounts_that_nobody_has_are_named() -> None:
+    assert "nobody has the account 'adda', 'bem', so tickets are not assigned" in nobody_has(["adda", "bem"])
 
 
 def test_the_ticket_of_the_bucket_is_closed_when_it_is_published() -> None:
