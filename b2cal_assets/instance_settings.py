@@ -1,8 +1,9 @@
 """How a Dagster instance is set up for calibration: written into a home, read by its web server and daemon."""
 
 import re
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def upgrade_storage(directory: Path) -> tuple[str, str] | None:
         return None
     with telling_storage_failures(), dg.DagsterInstance.from_config(str(directory)) as instance:
         before = instance.run_storage.alembic_version()
-        instance.upgrade()
+        with redirect_stdout(sys.stderr):  # Dagster prints what it does, and the output is the command's
+            instance.upgrade()
         after = instance.run_storage.alembic_version()
     return str((before or [None])[0]), str((after or [None])[0])
 

@@ -60,13 +60,13 @@ def show(
         _say_impact(found)
 
 
-def _iov(numbers: tuple[int, int, int, int] | None) -> "IoV":
+def _iov(numbers: tuple[int, int, int, int] | None, option: str = "--iov") -> "IoV":
     from b2cal_core.ranges import IoV
 
     try:
         return IoV(*(numbers or (0, 0, -1, -1)))
     except ValueError as error:
-        raise WrongUsage(f"--iov: {error}") from error
+        raise WrongUsage(f"{option}: {error}") from error
 
 
 def _say_impact(found: "Impact") -> None:
@@ -119,7 +119,7 @@ def add(
     from b2cal_core.impact import Sample
 
     with arguments():
-        sample = Sample(name, tag, _iov(runs))
+        sample = Sample(name, tag, _iov(runs, "--runs"))
     if conditions_of(ctx).get_tag(tag) is None:
         raise WrongUsage(f"there is no global tag {tag!r}; b2cal cdb tags lists those there are")
     _samples(ctx).add(sample, author=author or getpass.getuser())

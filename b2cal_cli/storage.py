@@ -76,16 +76,17 @@ def show(ctx: typer.Context, as_json: AsJson = False) -> None:
     from resources.conditions.connections import Database
     from resources.conditions.deployed import tables_of
     from resources.deployment import registry_address
-    from resources.storage.upgrades import looked_at
+    from resources.storage.upgrades import dagster_revision, looked_at
 
     home = home_of(ctx)
     registry = looked_at(registry_address(home))
     conditions = Database(tables_of(home), create=False, any_revision=True)
-    dagster = str(home.dagster_home) if keeps_own_record(home.dagster_home) else registry.address
+    own = keeps_own_record(home.dagster_home)
+    record = f"sqlite:///{home.dagster_home / 'history' / 'runs.db'}" if own else registry_address(home)
     rows = [
         ("registry", registry.address, registry.revision()),
         ("conditions", conditions.address, conditions.stored_revision()),
-        ("dagster", dagster, None),
+        ("dagster", str(home.dagster_home) if own else registry.address, dagster_revision(record)),
     ]
     if as_json:
         print_json([{"part": part, "address": address, "version": version} for part, address, version in rows])

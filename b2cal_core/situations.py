@@ -42,6 +42,10 @@ _URGENT = (
 """What is told of a bucket when it is true of any of its calibrations, the first of these before the others."""
 
 
+_SPECIAL = ("\\", "|", "`", "*", "_", "<", "@")
+"""What would be Markdown, or a mention, in the cell of a table."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A step that failed by its own fault and was not made good since: which, why, and when, in UTC."""
@@ -214,6 +218,17 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 def _cell(value: object) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    for special in ("\\", "|", "`", "*", "_", "<", "@"):
-        text = text.replace(special, f"&#{ord(special)};")
+    for special in _SPECIAL:
+        text = text.replace(special, _escaped(special))
     return " ".join(text.split())
+
+
+def unescaped(markdown: str) -> str:
+    """The text as it is read where nothing renders Markdown: what tables escape is the letter that it stands for."""
+    for special in _SPECIAL:
+        markdown = markdown.replace(_escaped(special), special)
+    return markdown
+
+
+def _escaped(special: str) -> str:
+    return f"&#{ord(special)};"

@@ -6,6 +6,7 @@ from pathlib import Path
 from b2cal_core.errors import BackendError
 from b2cal_core.notices import Notice
 from b2cal_core.ports import Notifier
+from b2cal_core.situations import unescaped
 
 
 class LogNotifier(Notifier):
@@ -22,7 +23,7 @@ class LogNotifier(Notifier):
         """Append the notice, in one write."""
         now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
         to = ", ".join(notice.to) or "everybody"
-        text = "".join(f"    {line}".rstrip() + "\n" for line in notice.text.splitlines())
+        text = "".join(f"    {line}".rstrip() + "\n" for line in unescaped(notice.text).splitlines())
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("a", encoding="utf-8") as stream:

@@ -2,17 +2,30 @@
 
 from pathlib import Path
 
-from sqlalchemy import Connection, MetaData, inspect
+from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select
 
 from b2cal_core.errors import BackendError
 from resources.sql_database import FIRST_REVISION, REVISION, VERSION, SqlDatabase, revision_of
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_OF_DAGSTER = Table("alembic_version", MetaData(), Column("version_num", String(32)))
 
 
 def looked_at(url: str) -> SqlDatabase:
     """The registry's database, whatever the version of its tables; none are made."""
     return SqlDatabase(url, MetaData(), what="the registry", any_revision=True)
+
+
+def dagster_revision(url: str) -> str | None:
+    """Which migration Dagster's own tables in a database are of; ``None`` when there are none, and none are made."""
+    database = SqlDatabase(url, MetaData(), what="Dagster's record", any_revision=True)
+    if database.file is not None and not database.file.exists():
+        return None
+    with database.reading() as connection:
+        if not inspect(connection).has_table(_OF_DAGSTER.name):
+            return None
+        revision: str | None = connection.scalar(select(_OF_DAGSTER))
+        return revision
 
 
 def upgrade(url: str) -> tuple[str, str] | None:

@@ -14,6 +14,8 @@ def test_a_sample_is_noted_with_a_tag_that_is_there(b2cal: CommandLine, home: Ho
     home.create()
     runs = ("--runs", 12, 1, 12, -1)
     assert b2cal("impact", "sample", "add", "mc16", *runs, "--tag", "main").code == 2
+    backwards = b2cal("impact", "sample", "add", "mc16", "--runs", 12, 9, 12, 6, "--tag", "main")
+    assert (backwards.code, "--runs: " in backwards.err, "--iov" in backwards.err) == (2, True, False)
     b2cal.ok("cdb", "create", "main")
     added = b2cal.ok("impact", "sample", "add", "mc16", *runs, "--tag", "main", "--author", "mia", "--json").json
     assert added == {"sample": "mc16", "tag": "main", "iov": [12, 1, 12, -1]}

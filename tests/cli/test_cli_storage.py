@@ -180,6 +180,23 @@ def test_an_old_home_is_brought_up_to_date_by_one_command(home: Home, b2cal: Com
     assert [run["run"] for run in b2cal.ok("runs", "list", "--json").json] == [1, 2, 3]
 
 
+def test_the_version_of_dagsters_record_is_shown_and_none_is_made_for_it(home: Home, b2cal: CommandLine) -> None:
+    home.create()
+    assert shown_version(b2cal) is None
+    assert not (home.dagster_home / "history").exists()
+    with quiet_instance(home.dagster_home) as instance:
+        assert instance.get_runs_count() == 0
+    before = b2cal.ok("storage", "upgrade", "--json").json["dagster"]["before"]
+    assert shown_version(b2cal) == before
+    assert before in b2cal.ok("storage", "show").out
+
+
+def shown_version(b2cal: CommandLine) -> str | None:
+    shown = {row["part"]: row["version"] for row in b2cal.ok("storage", "show", "--json").json}
+    version: str | None = shown["dagster"]
+    return version
+
+
 def test_everything_on_mariadb_is_brought_up_to_date_by_the_same_command(
     home: Home, b2cal: CommandLine, on_mariadb: str
 ) -> None:
@@ -189,3 +206,4 @@ def test_everything_on_mariadb_is_brought_up_to_date_by_the_same_command(
     done = json.loads(b2cal.ok("storage", "upgrade", "--json").out)
     assert all(step["before"] == step["after"] for step in done.values())
     assert "were of version" in b2cal.ok("storage", "upgrade").out
+    assert shown_version(b2cal) == done["dagster"]["after"]

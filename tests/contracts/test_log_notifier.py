@@ -23,11 +23,11 @@ class TestLogNotifier(NotifierContract):
 
 def test_a_line_says_when_what_and_to_whom(tmp_path: Path) -> None:
     LogNotifier(tmp_path / "notices.log").tell(ASKED)
-    LogNotifier(tmp_path / "notices.log").tell(replace(ASKED, to=(), text="one\n\ntwo"))
+    LogNotifier(tmp_path / "notices.log").tell(replace(ASKED, to=(), text="one\n\ncaf&#95;svd"))
     lines = (tmp_path / "notices.log").read_text().splitlines()
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+00:00 needs_sign_off \(to cdc-expert\): \[prompt", lines[0])
     assert "(to everybody)" in lines[2]
-    assert lines[3:] == ["    one", "", "    two"]
+    assert lines[3:] == ["    one", "", "    caf_svd"]
 
 
 def test_a_file_that_cannot_be_written_is_told_as_passing(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from b2cal_core.gates import CalibrationStanding
 from b2cal_core.notices import Notice, NoticeKind, People, Person, notices_of, shortfall_notice, trial_notice
 from b2cal_core.ranges import ExpRun
 from b2cal_core.reminders import Reminders
-from b2cal_core.situations import BucketSituation, WorkState, markdown_table, quoted
+from b2cal_core.situations import BucketSituation, WorkState, markdown_table, quoted, unescaped
 from b2cal_core.verdicts import Verdict
 
 DAY = timedelta(days=1)
@@ -202,6 +202,12 @@ def test_free_text_cannot_leave_its_block_nor_break_a_table() -> None:
     table = markdown_table([{"a": "x|y\n@all", "b": 1.5}])
     assert table.splitlines() == ["| a | b |", "| --- | --- |", "| x&#124;y &#64;all | 1.5 |"]
     assert markdown_table([]) == ""
+
+
+@given(text=st.text(alphabet="\\|`*_<@ a"))
+def test_where_nothing_renders_markdown_the_cells_of_a_table_are_read_as_they_were(text: str) -> None:
+    cell = unescaped(markdown_table([{"a": text}]).splitlines()[-1])
+    assert cell == f"| {' '.join(text.split())} |"
 
 
 def test_a_notice_to_several_is_split_into_one_for_each() -> None:
