@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from b2cal_cli.decision_terms import person, reason_of
-from b2cal_cli.output import AsJson, print_json, print_table, say
+from b2cal_cli.output import AsJson, print_json, print_table, say, tell
 from b2cal_cli.session import WrongUsage, arguments, home_of
 from b2cal_core.errors import ConfigurationError
 
@@ -103,7 +103,7 @@ def create(ctx: typer.Context, file: CampaignFile, author: Author = None, as_jso
     """Check a campaign file and keep it; the same name again replaces it, which is logged; its buckets stay."""
     store, who = store_of(ctx, make=True), person(author)
     with arguments():
-        store.check_campaign(_text(file), str(file))
+        _checked(ctx, store, file)
         campaign = store.save_campaign(_text(file), author=who)
     if as_json:
         print_json(campaign.model_dump(mode="json"))
@@ -151,12 +151,26 @@ def _change(ctx: typer.Context, name: str, state: str, *, reason: str, author: s
 
 @app.command()
 def check(ctx: typer.Context, file: CampaignFile, as_json: AsJson = False) -> None:
-    """Check a campaign file against its catalogue, and keep nothing."""
-    campaign = store_of(ctx).check_campaign(_text(file), str(file))
+    """Check a campaign file against its catalogue and the global tags there are, and keep nothing."""
+    campaign, warnings = _checked(ctx, store_of(ctx), file)
     if as_json:
-        print_json({"valid": True, "campaign": campaign.name})
+        print_json({"valid": True, "campaign": campaign.name, "warnings": list(warnings)})
     else:
         say(f"{file} is a valid campaign, {campaign.name}")
+
+
+def _checked(ctx: typer.Context, store: "FileCampaignStore", file: Path) -> "tuple[Campaign, tuple[str, ...]]":
+    """The campaign of the file, and the warnings about its tags, which are told."""
+    from b2cal_cli.campaign_tags import warnings_of_tags
+
+    campaign = store.check_campaign(_text(file), str(file))
+    try:
+        warnings = warnings_of_tags(home_of(ctx), store, campaign)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}, {error}") from error
+    for warning in warnings:
+        tell(warning)
+    return campaign, warnings
 
 
 def _text(file: Path) -> str:

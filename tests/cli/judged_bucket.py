@@ -42,6 +42,7 @@ class JudgedBucket:
         b2cal.ok("catalogue", "import", scripts, "--release", "r1")
         self._file = directory / "prompt.yaml"
         self._file.write_text(_CAMPAIGN + campaign)
+        b2cal.ok("cdb", "create", "main")
         b2cal.ok("campaign", "create", self._file)
         for run in (1, 2):
             days = ("--started", "2026-01-01", "--ended", "2026-01-02")

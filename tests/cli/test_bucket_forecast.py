@@ -43,6 +43,7 @@ def campaign(b2cal: CommandLine, home: Home, tmp_path: Path) -> str:
     (tmp_path / "scripts" / "caf_a.py").write_text(SCRIPT)
     (tmp_path / "prompt.yaml").write_text(CAMPAIGN)
     b2cal.ok("catalogue", "import", tmp_path / "scripts", "--release", "r1")
+    b2cal.ok("cdb", "create", "main")
     b2cal.ok("campaign", "create", tmp_path / "prompt.yaml")
     return "prompt"
 

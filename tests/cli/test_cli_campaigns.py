@@ -1,3 +1,5 @@
+import socket
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -47,8 +49,15 @@ def campaign_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def campaign(b2cal: CommandLine, scripts: Path, campaign_file: Path) -> str:
+def release(b2cal: CommandLine, scripts: Path) -> str:
+    """What a campaign needs: scripts, and a tag with constants to start from."""
     b2cal.ok("catalogue", "import", scripts, "--release", "r1")
+    b2cal.ok("cdb", "create", "main")
+    return "r1"
+
+
+@pytest.fixture
+def campaign(b2cal: CommandLine, release: str, campaign_file: Path) -> str:
     b2cal.ok("campaign", "create", campaign_file)
     return "prompt"
 
@@ -134,9 +143,9 @@ def test_a_campaign_whose_scripts_are_gone_is_listed_with_what_is_wrong(
     assert "which is gone" in entry["problem"]
 
 
-def test_a_campaign_file_is_checked_and_not_kept(b2cal: CommandLine, scripts: Path, campaign_file: Path) -> None:
-    b2cal.ok("catalogue", "import", scripts, "--release", "r1")
-    assert b2cal.ok("campaign", "check", campaign_file, "--json").json == {"valid": True, "campaign": "prompt"}
+def test_a_campaign_file_is_checked_and_not_kept(b2cal: CommandLine, release: str, campaign_file: Path) -> None:
+    checked = b2cal.ok("campaign", "check", campaign_file, "--json").json
+    assert checked == {"valid": True, "campaign": "prompt", "warnings": []}
     assert b2cal.ok("campaign", "list", "--json").json == []
 
 
@@ -149,6 +158,49 @@ def test_a_campaign_that_cannot_work_is_refused_by_key(
     answer = b2cal("campaign", command, campaign_file)
     assert answer.code in {1, 2}
     assert "thresholds: no calibration is called 'C'; the catalogue has A, B" in answer.err
+
+
+@pytest.mark.parametrize("command", ["check", "create"])
+def test_tags_that_cannot_serve_are_refused_before_any_work(
+    b2cal: CommandLine, release: str, campaign_file: Path, home: Home, command: str
+) -> None:
+    campaign_file.write_text(CAMPAIGN.replace("[main]", "[main, no_such_tag]"))
+    answer = b2cal("campaign", command, campaign_file)
+    assert answer.code in {1, 2}
+    assert "prompt.yaml, base_tags: there is no global tag 'no_such_tag'" in answer.err
+    b2cal.ok("cdb", "create", "data_prompt")
+    for state in ("testing", "validated", "published"):
+        campaign_file.write_text(CAMPAIGN)
+        warned = b2cal("campaign", "check", campaign_file)
+        assert ("open it: b2cal cdb state data_prompt OPEN" in warned.err) == (state != "testing")
+        b2cal.ok("cdb", "state", "data_prompt", state, "--yes")
+    assert "target_tag: data_prompt is PUBLISHED, for good" in b2cal("campaign", command, campaign_file).err
+    assert list(home.campaigns.glob("*")) == []
+
+
+def test_a_base_tag_that_another_campaign_will_make_is_awaited(
+    b2cal: CommandLine, campaign: str, campaign_file: Path, home: Home
+) -> None:
+    second = CAMPAIGN.replace("name: prompt", "name: second").replace("[main]", "[main, data_prompt]")
+    campaign_file.write_text(second.replace("target_tag: data_prompt", "target_tag: data_second"))
+    (home.campaigns / "broken.yaml").write_text("name: [")
+    (warning,) = b2cal.ok("campaign", "check", campaign_file, "--json").json["warnings"]
+    assert warning == "base tag data_prompt is not there before campaign prompt publishes to it"
+    b2cal.ok("campaign", "archive", campaign, "--reason", "over")
+    assert "there is no global tag 'data_prompt'" in b2cal("campaign", "check", campaign_file).err
+
+
+def test_a_server_that_does_not_answer_leaves_the_tags_unseen_with_a_warning(
+    b2cal: CommandLine, scripts: Path, campaign_file: Path, home: Home
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as nobody:
+        port = nobody.getsockname()[1]
+    home.create()
+    deployment = f"conditions: {{kind: belle2, server: 'http://127.0.0.1:{port}/'}}\n"
+    (home.path / "deployment.yaml").write_text(deployment)
+    b2cal.ok("catalogue", "import", scripts, "--release", "r1")
+    (warning,) = b2cal.ok("campaign", "check", campaign_file, "--json").json["warnings"]
+    assert warning.startswith("the tags were not looked up: ")
 
 
 def test_an_unknown_campaign_is_wrong_usage(b2cal: CommandLine, campaign: str) -> None:

@@ -43,6 +43,7 @@ def late(home: Home, b2cal: CommandLine, tmp_path: Path) -> str:
     (scripts / "caf_a.py").write_text(SCRIPT)
     (tmp_path / "prompt.yaml").write_text(CAMPAIGN)
     b2cal.ok("catalogue", "import", scripts, "--release", "r1")
+    b2cal.ok("cdb", "create", "main")
     b2cal.ok("campaign", "create", tmp_path / "prompt.yaml")
     registry = EmbeddedRunRegistry(home.registry_url)
     registry.add(map(a_run, (1, 2, 4, 8, 9)))

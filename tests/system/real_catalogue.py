@@ -140,7 +140,8 @@ def b2cal(home: Home, *args: object) -> Any:
 
 
 def prepare_campaign(home: Home) -> None:
-    """The release is imported and the campaign over all of it created, by the commands that a manager uses."""
+    """Constants to start from; the release imported and the campaign created by the commands that a manager uses."""
+    publish_nominal(embedded_workshop(home).conditions, home, BASE)
     scripts = write_release(home.path / "release")
     b2cal(home, "catalogue", "import", scripts, "--release", RELEASE)
     campaign = {
@@ -159,8 +160,7 @@ def prepare_campaign(home: Home) -> None:
 
 
 def prepare_bucket(home: Home) -> str:
-    """Constants to start from, and the runs, ingested and closed as one bucket, whose key is returned."""
-    publish_nominal(embedded_workshop(home).conditions, home, BASE)
+    """The runs, ingested and closed as one bucket, whose key is returned."""
     feed = home.path / "feed.jsonl"
     write_records(feed, write_runs(home.data))
     b2cal(home, "runs", "ingest", feed)
