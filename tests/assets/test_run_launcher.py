@@ -110,6 +110,7 @@ def test_a_dagster_run_that_named_no_process_is_taken_for_alive(home: dg.Dagster
 @pytest.mark.parametrize(
     ("process", "expected"),
     [(this_process(), WorkerStatus.RUNNING), (this_process() + "0", WorkerStatus.NOT_FOUND)],
+    ids=["one that is there", "one that is gone"],
 )
 def test_the_process_of_a_command_is_told_by_its_name(
     home: dg.DagsterInstance, process: str, expected: WorkerStatus
