@@ -21,7 +21,7 @@ def forecast(ctx: typer.Context, campaign: CampaignName, as_json: AsJson = False
     from datetime import UTC, datetime
 
     from b2cal_cli.bucket_forming import waiting_runs
-    from b2cal_core.forecasts import closing_time, forecasts
+    from b2cal_core.forecasts import closing_time, forecasts, stands_still
 
     store = store_of(ctx)
     catalogue = store.catalogue(campaign_of(ctx, campaign).catalogue)
@@ -35,27 +35,31 @@ def forecast(ctx: typer.Context, campaign: CampaignName, as_json: AsJson = False
         told = {"campaign": campaign, "runs": len(records), "closes_at": _time(closes)}
         print_json({**told, "calibrations": [_fields(one) for one in found]})
         return
-    say(f"{len(records)} runs wait in the bucket that is filling; it closes {_when(closes, _rule(chosen))}")
+    still = bool(records) and stands_still(records, now=now)
+    rule = _rule(chosen, max(record.ended for record in records) if still else None)
+    say(f"{len(records)} runs wait in the bucket that is filling; it closes {_when(closes, rule)}")
     columns = ("calibration", "events", "wanted", "per hour", "at closing", "enough at", "will do")
-    rows = [_row(one) for one in found]
+    rows = [_row(one, "?" if still else "never at this rate") for one in found]
     print_table(columns, rows, empty="nothing to tell: no run waits, or the campaign file has no wanted_events")
 
 
-def _rule(campaign: "Campaign") -> str:
-    """What closes a bucket of which nothing tells when."""
+def _rule(campaign: "Campaign", last_end: "datetime | None") -> str:
+    """What closes a bucket of which nothing tells when; ``last_end`` of the runs, when none came for long."""
     if campaign.buckets.by_hand_only:
         return "by hand"
     if not campaign.buckets.whole_experiments:
-        return "at a time that nothing tells yet"
+        stopped = last_end is not None
+        since = f" while no runs come: the last ended {last_end:%Y-%m-%d %H:%M} UTC" if stopped else " yet"
+        return f"at a time that nothing tells{since}"
     last = campaign.last_run
     end = f", or exp {last[0]} run {last[1]} or a later one," if last else ""
     return f"when a run of a later experiment{end} is registered"
 
 
-def _row(one: "Forecast") -> tuple[str, ...]:
+def _row(one: "Forecast", never: str) -> tuple[str, ...]:
     closing = "?" if one.at_closing is None else str(one.at_closing)
     will_do = {True: "yes", False: "no", None: "?"}[one.will_do]
-    when = _when(one.enough_at, "never at this rate")
+    when = _when(one.enough_at, never)
     return one.calibration, str(one.events), str(one.wanted), f"{one.per_hour:.0f}", closing, when, will_do
 
 

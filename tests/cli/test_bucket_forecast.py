@@ -68,13 +68,15 @@ def test_it_says_what_there_will_be_and_when_it_is_enough(b2cal: CommandLine, ho
     assert f"5 runs wait in the bucket that is filling; it closes {BEGIN + 10 * HOUR:%Y-%m-%d %H:%M} UTC" in shown
 
 
-def test_while_no_data_are_taken_the_times_lie_ahead_all_the_same(
+def test_while_no_data_are_taken_it_says_since_when_and_what_a_full_bucket_has(
     b2cal: CommandLine, home: Home, campaign: str
 ) -> None:
     EmbeddedRunRegistry(home.registry_url).add(record(number, BEGIN - 100 * HOUR) for number in range(5))
     told = b2cal.ok("bucket", "forecast", campaign, "--json").json
-    assert told["calibrations"][0]["per_hour"] < 5.0
-    assert datetime.fromisoformat(told["closes_at"]) > datetime.now(UTC)
+    assert told["closes_at"] is None
+    assert (told["calibrations"][0]["enough_at"], told["calibrations"][0]["at_closing"]) == (None, 1000)
+    shown = " ".join(b2cal.ok("bucket", "forecast", campaign).out.split())
+    assert f"while no runs come: the last ended {BEGIN - 95 * HOUR:%Y-%m-%d %H:%M} UTC" in shown
 
 
 def test_of_a_whole_experiment_it_says_what_ends_the_wait(b2cal: CommandLine, home: Home, campaign: str) -> None:

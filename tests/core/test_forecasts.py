@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b2cal_core.buckets import BucketPolicy, form_buckets
-from b2cal_core.forecasts import Forecast, closing_time, forecasts, shortfalls
+from b2cal_core.forecasts import Forecast, closing_time, forecasts, shortfalls, stands_still
 from b2cal_core.ranges import ExpRun
 from b2cal_core.runs import DataFile, RunRecord
 from b2cal_core.settings import CalibrationSettings
@@ -57,11 +57,21 @@ def test_runs_without_files_do_not_bring_the_closing_nearer_as_they_do_not_fill_
 
 
 def test_a_break_that_lasts_until_now_slows_the_rate_and_no_time_that_is_told_lies_in_the_past() -> None:
-    records, now = [record(0), record(1)], BEGIN + 10 * HOUR
-    assert closing_time(records, BucketPolicy(runs=4, counted=PHYSICS), now=now) == now + 10 * HOUR
-    assert closing_time(records, BucketPolicy(hours=5, counted=PHYSICS), now=now) == now
+    records, now = [record(0), record(1)], BEGIN + 4 * HOUR
+    assert closing_time(records, BucketPolicy(runs=4, counted=PHYSICS), now=now) == now + 4 * HOUR
+    assert closing_time(records, BucketPolicy(hours=3, counted=PHYSICS), now=now) == now
     (found,) = forecasts(records, {"A": 300}, [settings()], BucketPolicy(runs=4, counted=PHYSICS), now=now)
-    assert found == Forecast("A", 200, 300, 20.0, now + 5 * HOUR, 400)
+    assert found == Forecast("A", 200, 300, 50.0, now + 2 * HOUR, 400)
+
+
+def test_while_data_taking_stands_still_no_time_is_told_but_what_a_full_bucket_has() -> None:
+    records, now = [record(0), record(1)], BEGIN + 5 * HOUR
+    assert stands_still(records, now=now)
+    assert not stands_still(records, now=BEGIN + 4 * HOUR)
+    for policy, at_closing in ((BucketPolicy(runs=4, counted=PHYSICS), 400), (BucketPolicy(hours=9), None)):
+        assert closing_time(records, policy, now=now) is None
+        (found,) = forecasts(records, {"A": 300}, [settings()], policy, now=now)
+        assert found == Forecast("A", 200, 300, 100.0, None, at_closing)
 
 
 def test_a_clock_that_is_behind_the_runs_changes_nothing() -> None:
@@ -81,6 +91,9 @@ def test_a_calibration_is_told_what_it_will_have_and_when_it_has_enough() -> Non
     assert late == Forecast("A", 200, 1000, 100.0, records[-1].ended + 8 * HOUR, 500)
     assert (never.enough_at, never.at_closing) == (None, 500)
     assert [one.will_do for one in (enough, late, never)] == [True, False, False]
+    hours = BucketPolicy(hours=8, counted=PHYSICS)
+    (by_time,) = forecasts(records, {"A": 1000}, [settings()], hours, now=records[-1].ended)
+    assert by_time.at_closing == 800
 
 
 def test_without_a_time_of_closing_only_what_is_there_counts() -> None:
@@ -117,8 +130,8 @@ def test_a_forecast_agrees_with_itself(events: list[int], wanted: int, runs: int
     closes = closing_time(records, policy, now=now)
     (found,) = forecasts(records, {"A": wanted}, [settings()], policy, now=now)
     assert found.events == sum(events)
-    assert closes is not None
+    assert (closes is None) == stands_still(records, now=now)
     assert found.at_closing is not None
     assert found.at_closing >= found.events
-    if found.enough_at is not None and abs(found.at_closing - wanted) > 1:
+    if closes is not None and found.enough_at is not None and abs(found.at_closing - wanted) > 1:
         assert (found.enough_at <= closes) == (found.at_closing >= wanted)
