@@ -52,7 +52,7 @@ def new_runs_sensor(
     jobs: Sequence[AssetJob | dg.JobDefinition],
     *,
     registers: bool = True,
-    seconds: int = 30,
+    seconds: int = 10,
     intake_seconds: float = INTAKE_SECONDS,
 ) -> dg.SensorDefinition:
     """The sensor over the campaigns of a code location.

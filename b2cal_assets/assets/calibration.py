@@ -76,8 +76,9 @@ def calibration_asset(plan: CampaignPlan, calibration: str) -> dg.AssetsDefiniti
 
 def _specs(plan: CampaignPlan, calibration: str) -> list[dg.AssetSpec]:
     settings = plan.settings(calibration)
+    runs = dg.AssetDep(bucket_runs_key(plan.name))
     collected_key = calibration_key(plan.name, calibration, Part.collector_output)
-    deps = [dg.AssetDep(bucket_runs_key(plan.name)), *bucket_edges(plan, collected_key)]
+    deps = [*([runs] if calibration not in plan.cdst_stage else []), *bucket_edges(plan, collected_key)]
     what = settings.description or f"Calibration {calibration} of {settings.subsystem or 'the detector'}."
     makes = ", ".join(settings.produced_payloads) or "what the script makes"
     return [
