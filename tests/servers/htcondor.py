@@ -216,6 +216,15 @@ class HTCondorPool:
             return False
         return True
 
+    def remove_all_jobs(self) -> None:
+        """Remove the jobs there are; one that ends by itself meanwhile fails the command, which is then given again."""
+        for _ in range(5):
+            with suppress(RuntimeError):
+                self.run("condor_rm", "-all")
+                return
+            time.sleep(1)
+        self.run("condor_rm", "-all")
+
     def run(self, *command: str) -> str:
         """What one of the pool's commands prints.
 

@@ -45,7 +45,7 @@ def cluster(slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sl
 def pool(htcondor: HTCondorPool) -> Iterator[HTCondorPool]:
     """An HTCondor pool that the demo finds."""
     yield htcondor
-    htcondor.run("condor_rm", "-all")
+    htcondor.remove_all_jobs()
 
 
 def starts_on(pool: HTCondorPool, home: Path) -> dict[tuple[str, ...], int]:
