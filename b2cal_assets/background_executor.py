@@ -6,10 +6,8 @@ from typing import Any, cast
 import dagster as dg
 from dagster import Executor, InitExecutorContext
 
+from b2cal_caf.forks import NICENESS
 from b2cal_core.errors import ConfigurationError
-
-NICENESS = 10
-"""What a process in the background takes beside one that is not: a tenth."""
 
 
 def stepping_aside(executor: dg.ExecutorDefinition) -> dg.ExecutorDefinition:

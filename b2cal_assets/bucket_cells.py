@@ -8,12 +8,11 @@ import dagster as dg
 from b2cal_assets.asset_keys import Part, calibration_key, published_key, step_name
 from b2cal_assets.asset_specs import inputs_of
 from b2cal_assets.bucket_ledger import BucketLedger
+from b2cal_assets.bucket_records import PLAN_HASH
 from b2cal_core.buckets import Bucket
 from b2cal_core.cells import Cell, CellFacts, command_in, judge_cells
 from b2cal_core.gates import sign_off_command
 
-_PLAN_HASH = "plan hash"
-"""Metadata of what was published: the plan that did it."""
 _OWN_CAMPAIGN = "b2cal campaign create FILE"
 _QUEUED = "its Dagster run waits in Dagster's queue for a place, and the service begins it then: b2cal up"
 
@@ -113,7 +112,7 @@ def _other_constants(ledger: BucketLedger, buckets: Sequence[Bucket]) -> tuple[s
             _OWN_CAMPAIGN,
         )
     made = ledger.metadata(published) or {}
-    plan = str(made[_PLAN_HASH].value)[:12] if _PLAN_HASH in made else "PLAN"
+    plan = str(made[PLAN_HASH].value)[:12] if PLAN_HASH in made else "PLAN"
     start = f"b2cal bucket run {ledger.plan.name} {ledger.bucket.key} --only published"
     back = f'b2cal cdb rollback {plan} --reason "…" --approver NAME && {start}'
     then = f"when they are redone, take the publish back, as long as it is not final, and publish again: {back}"

@@ -29,7 +29,7 @@ from b2cal_core.waivers import waiver_over
 
 CONTENT, NAMES, VERDICT, EVIDENCE = "content", "payload names", "verdict", "evidence"
 FAILED_FIGURES, MADE_FROM, REDONE = "failed figures", "made from", "redone with"
-SELECTED, LACKING, PUBLISHED_AT = "selected files", "lacking", "published at"
+SELECTED, LACKING, PUBLISHED_AT, PLAN_HASH = "selected files", "lacking", "published at", "plan hash"
 """Metadata that later steps rely on."""
 _PARTS = frozenset(Part)
 

@@ -26,7 +26,7 @@ from b2cal_core.jobs import EXIT_DISK_FULL, EXIT_OUT_OF_MEMORY
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _GRACE_SECONDS = 2.0
-_NICENESS = 10
+NICENESS = 10
 """What a process in the background takes beside one that is not: a tenth."""
 
 
@@ -115,7 +115,7 @@ def start_child(
         if pid == 0:
             os.close(reading)
             if background:
-                os.nice(_NICENESS)
+                os.nice(NICENESS)
             _live(work, finish, parent=parent, directory=directory, outputs=(stdout, stderr))
         return pid
 

@@ -7,7 +7,6 @@ at by the sensor that the platform has, and by conditions on every asset, of whi
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from intake_work import instance_of, workshop_of
 
 from b2cal_assets.asset_keys import Part, calibration_key, cdst_key
 from b2cal_assets.bucket_inputs import BucketRuns, report_of_runs
@@ -23,7 +23,6 @@ from b2cal_assets.bucket_records import CONTENT, EVIDENCE, MADE_FROM, NAMES, VER
 from b2cal_assets.bulk_events import report_with_tags
 from b2cal_assets.campaign_assets import bucket_job, bucket_runs_spec, campaign_assets, run_tags
 from b2cal_assets.campaign_plans import CampaignPlan
-from b2cal_assets.definitions import embedded_workshop
 from b2cal_assets.instance_settings import prepare_dagster_home
 from b2cal_assets.partitions import bucket_partitions_name
 from b2cal_assets.sign_offs import report_sign_off
@@ -44,10 +43,10 @@ _GATED = {Part.collector_output, Part.sign_off, "cdst", "published"}
 
 def fill(home: str, buckets: int, waiting: int) -> int:
     """Record finished buckets, and after them some whose raw stage waits for its sign-offs; how many events that is."""
-    plan, workshop = _plan(home), _workshop(home)
+    plan, workshop = _plan(home), workshop_of(home)
     prepare_dagster_home(Home(Path(home)).dagster_home)
     events = 0
-    with _instance(home) as instance:
+    with instance_of(home) as instance:
         for number in range(buckets):
             bucket = _bucket(number)
             workshop.campaigns.add_bucket(plan.name, bucket, closed_by="benchmark")
@@ -111,9 +110,9 @@ Tick = Callable[[], tuple[int, bool]]
 
 def gates(home: str, buckets: int, waiting: int, ticks: int) -> dict[str, Any]:
     """Ticks of the gates sensor: those that new buckets take, those without news, one after sign-offs."""
-    plan, workshop = _plan(home), _workshop(home)
+    plan, workshop = _plan(home), workshop_of(home)
     sensor = gates_sensor([plan], [bucket_job(plan, dg.in_process_executor)])
-    with _instance(home) as instance:
+    with instance_of(home) as instance:
 
         def tick() -> tuple[int, bool]:
             with dg.build_sensor_context(instance=instance, resources={"workshop": workshop}) as context:
@@ -128,8 +127,8 @@ def gates(home: str, buckets: int, waiting: int, ticks: int) -> dict[str, Any]:
 
 def conditions(home: str, buckets: int, waiting: int, ticks: int) -> dict[str, Any]:
     """Evaluations of conditions on every asset, as ``gates``; conditions are about what comes once they are there."""
-    plan, workshop = _plan(home), _workshop(home)
-    with _instance(home) as instance:
+    plan, workshop = _plan(home), workshop_of(home)
+    with instance_of(home) as instance:
         evaluations = _Evaluations(plan, workshop, instance)
         return _measured(lambda: (len(evaluations.next()), False), home, buckets, waiting, ticks)
 
@@ -154,8 +153,8 @@ def _timed(tick: Tick, *, until_quiet: bool = False) -> dict[str, float]:
 
 def _sign_off(home: str, bucket: Bucket) -> None:
     """Accept the raw stage of a bucket, as the command does."""
-    plan, workshop = _plan(home), _workshop(home)
-    with _instance(home) as instance:
+    plan, workshop = _plan(home), workshop_of(home)
+    with instance_of(home) as instance:
         for name in plan.calibrations:
             if name not in plan.cdst_stage:
                 signed = _accepted(plan, bucket, name, "ada")
@@ -247,9 +246,9 @@ class OpenGate(dg.AutomationCondition[dg.AssetKey]):
 
 def runs_of_a_bucket(home: str) -> dict[str, Any]:
     """How many Dagster runs either way starts for one bucket that nobody has to decide over."""
-    plan, workshop, bucket = _plan(home, SignOffRule.none_fail), _workshop(home), _bucket(0)
+    plan, workshop, bucket = _plan(home, SignOffRule.none_fail), workshop_of(home), _bucket(0)
     prepare_dagster_home(Home(Path(home)).dagster_home)
-    with _instance(home) as instance:
+    with instance_of(home) as instance:
         evaluations = _Evaluations(plan, workshop, instance)
         evaluations.next()
         workshop.campaigns.add_bucket(plan.name, bucket, closed_by="benchmark")
@@ -285,13 +284,3 @@ def _plan(home: str, rule: SignOffRule = SignOffRule.manual) -> CampaignPlan:
 def _nothing() -> dg.JobDefinition:
     """Stands for the job that has worked a bucket."""
     return dg.GraphDefinition(name=f"{CAMPAIGN}_bucket", node_defs=[]).to_job()
-
-
-def _workshop(home: str) -> Workshop:
-    return embedded_workshop(Home(Path(home)))
-
-
-@contextmanager
-def _instance(home: str) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.from_config(str(Home(Path(home)).dagster_home)) as instance:
-        yield instance

@@ -55,7 +55,7 @@ def records(first: int, count: int, quality: str = "Good") -> Iterator[RunRecord
 
 def register(home: str, runs: int) -> dict[str, float]:
     """Register the runs; the seconds and processor time that takes, without making them up."""
-    registry, seconds, cpu = _workshop(home).runs, 0.0, 0.0
+    registry, seconds, cpu = workshop_of(home).runs, 0.0, 0.0
     registry.last_change(IoV(0, 0, -1, -1))  # its tables are made
     for first in range(0, runs, _CHUNK):
         chunk = list(records(first, min(_CHUNK, runs - first)))
@@ -82,13 +82,13 @@ def take_in(home: str, runs: int) -> dict[str, Any]:
 
     What each tick took, and the memory after it; ``cpu`` is of the first kind alone.
     """
-    workshop = _workshop(home)
+    workshop = workshop_of(home)
     sensor = _sensor(workshop)
     ticks: list[float] = []
     memory: list[float] = []
     asking: list[float] = []
     cursor, cpu, asked = "", 0.0, 1
-    with _instance(home) as instance:
+    with instance_of(home) as instance:
         while asked or int(cursor or 0) < runs:
             intake = int(cursor or 0) < runs
             own = time.process_time()
@@ -104,9 +104,9 @@ def take_in(home: str, runs: int) -> dict[str, Any]:
 
 def steady(home: str, runs: int, cursor: str, ticks: int) -> dict[str, Any]:
     """Seconds of ticks on top of them: without news, with five new runs, and with five whose quality changed."""
-    workshop, found, cpu = _workshop(home), dict[str, list[float]](), dict[str, list[float]]()
+    workshop, found, cpu = workshop_of(home), dict[str, list[float]](), dict[str, list[float]]()
     sensor = _sensor(workshop)
-    with _instance(home) as instance:
+    with instance_of(home) as instance:
         _timed(sensor, workshop, instance, cursor)  # what the first one loads is not of the tick
         memory = [_memory()]
         for number in range(ticks):
@@ -173,12 +173,14 @@ def _nothing(name: str) -> dg.JobDefinition:
     return dg.GraphDefinition(name=name, node_defs=[]).to_job()
 
 
-def _workshop(home: str) -> Workshop:
+def workshop_of(home: str) -> Workshop:
+    """The embedded adapters over a home."""
     return embedded_workshop(Home(Path(home)))
 
 
 @contextmanager
-def _instance(home: str) -> Iterator[dg.DagsterInstance]:
+def instance_of(home: str) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of a home, as its ``dagster.yaml`` has it."""
     with dg.DagsterInstance.from_config(str(Home(Path(home)).dagster_home)) as instance:
         yield instance
 

@@ -12,7 +12,7 @@ from b2cal_assets import provenances
 from b2cal_assets.asset_keys import published_key, step_name
 from b2cal_assets.asset_metadata import Metadata, coverage_table, diff_table, iov_table, plan_table, reasons, table
 from b2cal_assets.asset_specs import bucket_edges, bucket_spec
-from b2cal_assets.bucket_records import PUBLISHED_AT
+from b2cal_assets.bucket_records import PLAN_HASH, PUBLISHED_AT
 from b2cal_assets.bucket_work import BucketWork
 from b2cal_assets.campaign_plans import CampaignPlan
 from b2cal_assets.closed_gates import wait_at_gate
@@ -191,7 +191,7 @@ def _latency(work: BucketWork, instance: dg.DagsterInstance) -> Metadata:
 
 def _plan_metadata(publication: Publication, document: PlanDocument, runs: list[ExpRun]) -> Metadata:
     metadata: Metadata = {
-        "plan hash": dg.MetadataValue.text(document.hash),
+        PLAN_HASH: dg.MetadataValue.text(document.hash),
         "runs that could not change": dg.MetadataValue.text(
             f"before {document.safe_run.run}: {document.safe_run.reason}" if document.safe_run else "not asked"
         ),

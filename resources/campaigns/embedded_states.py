@@ -1,5 +1,6 @@
 """The log of campaigns: who paused which one, when and why, and who gave which one another file."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Column, Index, Integer, MetaData, RowMapping, String, Table, Text, func, select
@@ -63,9 +64,7 @@ class CampaignStates:
 
     def changes(self, campaign: str) -> tuple[CampaignChange, ...]:
         """Of one campaign, in order."""
-        query = select(_CHANGES).where(_CHANGES.c.campaign == campaign).order_by(_CHANGES.c.id)
-        with self._database.reading() as connection:
-            return tuple(map(_change, connection.execute(query).mappings().all()))
+        return tuple(map(_change, self._rows(_CHANGES, campaign)))
 
     def last(self) -> dict[str, CampaignState]:
         """The present state of every campaign that ever changed its state."""
@@ -88,9 +87,12 @@ class CampaignStates:
 
     def files(self, campaign: str) -> tuple[CampaignVersion, ...]:
         """The texts that the file of one campaign had, in order."""
-        query = select(_FILES).where(_FILES.c.campaign == campaign).order_by(_FILES.c.id)
+        return tuple(map(_version, self._rows(_FILES, campaign)))
+
+    def _rows(self, table: Table, campaign: str) -> Sequence[RowMapping]:
+        query = select(table).where(table.c.campaign == campaign).order_by(table.c.id)
         with self._database.reading() as connection:
-            return tuple(map(_version, connection.execute(query).mappings().all()))
+            return connection.execute(query).mappings().all()
 
 
 def _version(row: RowMapping) -> CampaignVersion:

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from asset_fakes import Laboratory
+from servers.fake_gitlab import FakeGitLab
 
 
 @pytest.fixture
@@ -23,3 +24,11 @@ def laboratory(tmp_path: Path, instance: dg.DagsterInstance) -> Any:
         return Laboratory(tmp_path, instance, **choices)
 
     return make
+
+
+@pytest.fixture
+def gitlab(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGitLab]:
+    server = FakeGitLab()
+    monkeypatch.setenv("GITLAB_TOKEN_OF_THE_TESTS", server.token)
+    yield server
+    server.stop()

@@ -1,6 +1,6 @@
 """The sensor of notices and tickets: each thing is told once, also when what is asked fails or the tick is killed."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -103,14 +103,6 @@ class Office:
             )
             for issue in self.gitlab.issues
         }
-
-
-@pytest.fixture
-def gitlab(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGitLab]:
-    server = FakeGitLab()
-    monkeypatch.setenv("GITLAB_TOKEN_OF_THE_TESTS", server.token)
-    yield server
-    server.stop()
 
 
 @pytest.fixture

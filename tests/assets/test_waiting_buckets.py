@@ -1,10 +1,9 @@
 """Buckets whose work has not begun cost little: few of them wait in Dagster's queue, and none is looked at closely."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
-import pytest
 from asset_fakes import BUCKET_1, BUCKET_2, Laboratory
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from servers.fake_gitlab import FakeGitLab
@@ -24,14 +23,6 @@ MakeLaboratory = Callable[..., Laboratory]
 @dg.job
 def some_job() -> None:
     """Stands for the bucket job in the queue."""
-
-
-@pytest.fixture
-def gitlab(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGitLab]:
-    server = FakeGitLab()
-    monkeypatch.setenv("GITLAB_TOKEN_OF_THE_TESTS", server.token)
-    yield server
-    server.stop()
 
 
 def queue(lab: Laboratory, bucket: str, campaign: str = "prompt") -> str:
